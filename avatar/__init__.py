@@ -1,0 +1,1 @@
+"""The video stage: photo, keypoints and speech to frames."""

@@ -1,0 +1,1 @@
+"""Commands that use what the other packages make."""
