@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -42,11 +41,14 @@ def disclosure() -> str:
 def find_ffmpeg() -> str:
     """Path of the ffmpeg program; ValueError with the remedy when there is none."""
     try:
-        return imageio_ffmpeg.get_ffmpeg_exe()
+        program = shutil.which(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError:
+        program = None
+    if program is None:
         raise ValueError(
             "ffmpeg was not found; reinstall the imageio-ffmpeg package or set IMAGEIO_FFMPEG_EXE to an ffmpeg program"
-        ) from None
+        )
+    return program
 
 
 def check_output(path: str | Path) -> None:
@@ -191,16 +193,3 @@ def _add_gif_comment(path: Path, text: str) -> None:
         file.seek(-1, os.SEEK_END)
         data = text.encode("ascii")[:255]
         file.write(b"\x21\xfe" + bytes([len(data)]) + data + b"\x00\x3b")
-
-
-def read_frames(path: str | Path, fps: float) -> Iterator[Frame]:
-    """The frames of a video (H, W, 3) uint8 RGB, turned as its metadata says and resampled to `fps`, as a stream."""
-    reader = imageio_ffmpeg.read_frames(str(path), output_params=["-r", str(fps)])
-    try:
-        width, height = next(reader)["size"]
-        for data in reader:
-            yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
-    except (OSError, StopIteration, RuntimeError):
-        raise ValueError(f"{path} is not a video that ffmpeg can read; convert it to mp4 first") from None
-    finally:
-        reader.close()
