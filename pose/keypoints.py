@@ -187,3 +187,16 @@ class Detection:
 
     def __len__(self) -> int:
         return len(self.keypoints)
+
+    def resized(self, size: tuple[int, int]) -> Detection:
+        """The same person in the image resized to `size` (height, width); depth scales with the width."""
+        import cv2
+
+        interpolation = cv2.INTER_AREA if size[0] < self.matte.shape[1] else cv2.INTER_LINEAR
+        matte = np.stack([cv2.resize(m, (size[1], size[0]), interpolation=interpolation) for m in self.matte])
+        return replace(
+            self,
+            keypoints=self.keypoints.resized(size),
+            depth=self.depth * np.float32(size[1] / self.keypoints.size[1]),
+            matte=np.clip(matte, 0, 1).astype(np.float32),
+        )
