@@ -46,4 +46,5 @@ def crop_to_aspect(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[n
 def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize to (height, width): area averaging down, Lanczos up."""
     smaller = size[0] * size[1] < image.shape[0] * image.shape[1]
-    return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LANCZOS4)
+    method = cv2.INTER_AREA if smaller else cv2.INTER_LANCZOS4
+    return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=method), np.uint8)

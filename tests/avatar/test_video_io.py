@@ -64,6 +64,36 @@ def test_ntsc_rate(tmp_path):
     assert "29.97 fps" in described(tmp_path / "video.mp4")
 
 
+def test_many_segments_are_one_video(tmp_path, sound):
+    with VideoWriter(tmp_path / "video.mp4", (64, 64), 25, 50, sound, segment_frames=15) as writer:
+        for frame in moving(50, (64, 64)):
+            writer.write(frame)
+    back = imageio.imread(tmp_path / "video.mp4")
+    assert np.abs(back.mean((1, 2, 3)) - (20 + 4 * np.arange(50))).max() < 3
+    assert stream_seconds(tmp_path / "video.mp4", "0:v:0") == pytest.approx(2.0, abs=0.001)
+
+
+def test_a_broken_off_video_goes_on_from_its_last_segment(tmp_path, sound):
+    frames = list(moving(50, (64, 64)))
+    arguments = (tmp_path / "video.mp4", (64, 64), 25, 50, sound, "key", 15)
+    with pytest.raises(KeyboardInterrupt), VideoWriter(*arguments) as writer:
+        for frame in frames[:40]:
+            writer.write(frame)
+        raise KeyboardInterrupt
+    assert not (tmp_path / "video.mp4").exists()
+    with VideoWriter(*arguments) as writer:
+        assert writer.written == 30
+        for frame in frames[writer.written :]:
+            writer.write(frame)
+    resumed = (tmp_path / "video.mp4").read_bytes()
+    with VideoWriter(*arguments) as writer:
+        assert writer.written == 0
+        for frame in frames:
+            writer.write(frame)
+    assert (tmp_path / "video.mp4").read_bytes() == resumed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sound.wav", "video.mp4"]
+
+
 def test_odd_size_is_padded_not_refused(tmp_path):
     with VideoWriter(tmp_path / "video.mp4", (65, 97), 25, 3) as writer:
         for frame in moving(3, (65, 97)):
