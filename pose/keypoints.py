@@ -10,6 +10,7 @@ in the continuous coordinates used here, so that resizing an image by s multipli
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -135,8 +136,8 @@ class Keypoints:
     def __len__(self) -> int:
         return len(self.points)
 
-    def __getitem__(self, frames: slice) -> Keypoints:
-        """A range of frames; the arrays are views."""
+    def __getitem__(self, frames: slice | Sequence[int] | NDArray[np.integer]) -> Keypoints:
+        """A range or a choice of frames; of a range the arrays are views."""
         return replace(self, points=self.points[frames], confidence=self.confidence[frames])
 
     def resized(self, size: tuple[int, int]) -> Keypoints:
@@ -147,6 +148,14 @@ class Keypoints:
     def shoulder_width(self) -> Array:
         """Distance of the shoulders in each frame, (F,) pixels: the unit "sw" of every measure of ours."""
         return np.linalg.norm(self.points[:, 5] - self.points[:, 6], axis=-1)
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[Keypoints]) -> Keypoints:
+        """Parts that follow each other as one; they share size and rate."""
+        if not parts:
+            raise ValueError("nothing to join: pass at least one part")
+        points = np.concatenate([part.points for part in parts])
+        return replace(parts[0], points=points, confidence=np.concatenate([part.confidence for part in parts]))
 
     def save(self, path: str | Path) -> None:
         """Write an .npz with the four fields."""

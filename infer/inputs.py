@@ -1,0 +1,102 @@
+"""What the commands are given, checked before anything heavy loads; every refusal is one line of a ValueError."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pose.motion import Motion
+    from pose.speech import SpeechFile
+
+LENGTH_TOLERANCE = 2  # frames by which a motion or a driving video may miss the speech's length (rounding of rates)
+
+
+def parse_size(text: str) -> tuple[int, int] | int:
+    """`512` → 512, `640x384` (width × height) → (384, 640) as (height, width)."""
+    parts = text.lower().split("x")
+    if len(parts) in (1, 2) and all(part.isdecimal() and 64 <= int(part) <= 2048 for part in parts):
+        return int(text) if len(parts) == 1 else (int(parts[1]), int(parts[0]))
+    raise ValueError(f"--size must be a number or WIDTHxHEIGHT of 64 to 2048 pixels, got {text!r}")
+
+
+def load_motion(path: Path, fps: float, frames: int) -> Motion:
+    """A .bvh or .npz motion at the video's rate and of `frames` frames; ValueError when its length is another."""
+    from pose.bvh import read_bvh
+    from pose.motion import Motion
+
+    if path.suffix.lower() not in (".bvh", ".npz"):
+        raise ValueError(f"--motion-in reads .bvh and .npz, got {path}")
+    motion = (read_bvh(path) if path.suffix.lower() == ".bvh" else Motion.load(path)).resampled(fps)
+    if abs(len(motion) - frames) > LENGTH_TOLERANCE:
+        raise ValueError(
+            f"{path} has {len(motion)} frames ({motion.duration_s:.2f} s) and the speech needs {frames}"
+            f" ({frames / fps:.2f} s); cut one of them to the length of the other"
+        )
+    return motion[np.minimum(np.arange(frames), len(motion) - 1)]
+
+
+def check_driving(path: Path, fps: float, frames: int) -> None:
+    """Refuse a driving video that is none or that ends before the speech."""
+    import imageio_ffmpeg
+
+    try:
+        _, seconds = imageio_ffmpeg.count_frames_and_secs(str(path))
+    except (OSError, RuntimeError):
+        raise ValueError(f"{path} is not a video that ffmpeg can read; convert it to mp4") from None
+    if seconds * fps < frames - LENGTH_TOLERANCE:
+        raise ValueError(
+            f"{path} lasts {seconds:.2f} s and the speech {frames / fps:.2f} s; use a longer video or cut the sound"
+        )
+
+
+def choose_device(name: str) -> str:
+    """`auto` → cuda when there is one, else cpu; ValueError when the named device cannot be used."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"--device {name} cannot be used here ({str(error).splitlines()[0]}); try cpu") from None
+    return name
+
+
+def work_key(settings: object, files: Iterable[Path | None]) -> str:
+    """A name for what these settings and files make: the same work after an interruption has the same name."""
+    digest = hashlib.blake2b(repr(settings).encode(), digest_size=6)
+    for path in files:
+        digest.update(b"|")
+        if path is not None:
+            with open(path, "rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def playable_sound(path: Path, speech: SpeechFile) -> Iterator[Path]:
+    """The recording as a file that ffmpeg can read: itself, or, for formats only libsndfile knows, a 16 kHz copy."""
+    import soundfile
+
+    from avatar.video_io import find_ffmpeg
+    from pose.acoustics import SAMPLE_RATE
+
+    probe = [find_ffmpeg(), "-v", "error", "-nostdin", "-t", "0.1", "-i", str(path.resolve()), "-map", "0:a:0"]
+    if subprocess.run([*probe, "-f", "null", "-"], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "speech.flac"
+        with soundfile.SoundFile(copy, "w", SAMPLE_RATE, 1) as file:
+            for chunk in speech.chunks():
+                file.write(chunk)
+        yield copy

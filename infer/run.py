@@ -1,0 +1,215 @@
+"""One photo and one recording in, a video of that person talking out.
+
+python infer/run.py --image ref.png --audio a.wav
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+T = TypeVar("T")
+
+# Measured on two cores at 512²; only for the estimate of --dry-run.
+START_S, FRAMES_PER_SECOND = 6.0, 40.0
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; see --help")
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line; ValueError when it is not understood."""
+    parser = Parser(
+        prog="run.py",
+        description="Make a video of the person in a photo speaking a recording.",
+        epilog="example: python infer/run.py --image examples/presenter.png --audio examples/speech.wav --preview",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--image", required=True, type=Path, help="photo of the person")
+    add("--audio", required=True, type=Path, help="the recording; any sound or video file")
+    add("--output", default="talking.mp4", type=Path, help=".mp4 .mov .mkv .webm .gif, or a folder for PNGs")
+    add("--size", default="512", help="side of a square of the video's area, or WIDTHxHEIGHT")
+    add("--fps", default=25.0, type=float, help="frames a second, 10 to 60")
+    add("--seed", default=0, type=int, help="another seed, another performance")
+    add("--motion-in", type=Path, help="use this .bvh or .npz motion instead of the speech's")
+    add("--motion-out", type=Path, help="write the motion as .bvh, or as .npz with the face")
+    add("--driving", type=Path, help="take the motion from a video of another person")
+    add("--keypoints-out", type=Path, help="write the driving keypoints as .npz")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add("--preview", action="store_true", help="also write a contact sheet, OUTPUT with .png for a suffix")
+    add("--dry-run", action="store_true", help="check the inputs and say what would be done")
+    return parser.parse_args(argv)
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Everything that can be refused without opening the photo or the recording."""
+    from avatar.video_io import check_folder, check_output
+
+    if not 10 <= args.fps <= 60:
+        raise ValueError(f"--fps must be 10 to 60, got {args.fps:g}")
+    if args.motion_in and args.driving:
+        raise ValueError("--motion-in and --driving both give the motion; pass one of them")
+    if args.motion_out and args.driving:
+        raise ValueError("--motion-out has nothing to write with --driving; use --keypoints-out")
+    check_output(args.output)
+    for option, path, suffixes in (
+        ("--motion-out", args.motion_out, (".bvh", ".npz")),
+        ("--keypoints-out", args.keypoints_out, (".npz",)),
+    ):
+        if path is not None and path.suffix.lower() not in suffixes:
+            raise ValueError(f"{option} writes {' or '.join(suffixes)}, got {path}")
+        if path is not None:
+            check_folder(path.parent)
+    for option, path in (("--motion-in", args.motion_in), ("--driving", args.driving)):
+        if path is not None and not path.is_file():
+            raise ValueError(f"{option}: no such file: {path}; check the path")
+
+
+def exactly(stream: Iterable[T], frames: int) -> Iterator[T]:
+    """`frames` frames of a stream of chunks: cut at the end, or the last frame held."""
+    left, part = frames, None
+    for part in stream:
+        part = part[slice(0, left)]  # type: ignore[index]
+        left -= len(part)
+        yield part
+        if not left:
+            return
+    if part is not None:
+        yield part[[-1] * left]
+
+
+def kept(stream: Iterable[T], into: list[T] | None) -> Iterator[T]:
+    """A stream, with every chunk remembered where it is wanted afterwards."""
+    for part in stream:
+        if into is not None:
+            into.append(part)
+        yield part
+
+
+def save_atomically(path: Path, save: Callable[[Path], object]) -> None:
+    """Let `save` write beside `path`, then rename the result into place."""
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        save(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def run(args: argparse.Namespace) -> str:
+    """Make the video; returns a sentence that says what was made."""
+    began = time.monotonic()
+    # 1. Everything that may be refused, before anything heavy loads.
+    check_arguments(args)
+    from avatar.video_io import SEGMENT_FRAMES, VideoWriter, disclosure
+    from infer.inputs import check_driving, choose_device, load_motion, parse_size, playable_sound, work_key
+    from infer.synthesis import frame_size
+    from pose.images import load_image
+    from pose.speech import open_speech
+
+    size = parse_size(args.size)
+    photo, speech = load_image(args.image), open_speech(args.audio)
+    size = size if isinstance(size, tuple) else frame_size(photo, size)
+    frames = speech.frames(args.fps)
+    motion = load_motion(args.motion_in, args.fps, frames) if args.motion_in else None
+    if args.driving:
+        check_driving(args.driving, args.fps, frames)
+    plan = f"{frames} frames of {size[1]}x{size[0]} at {args.fps:g} a second ({frames / args.fps:.2f} s)"
+    if args.dry_run:
+        expected = START_S + frames / FRAMES_PER_SECOND * (size[0] * size[1] / 512**2)
+        return (
+            f"{args.output}: {plan} in {-(-frames // SEGMENT_FRAMES)} segment(s) from a photo of"
+            f" {photo.shape[1]}x{photo.shape[0]}, about {expected:.0f} s on two CPU cores; nothing was written"
+        )
+
+    # 2. The person.
+    from tqdm import tqdm
+
+    from infer.preview import ContactSheet
+    from infer.synthesis import Synthesis, to_uint8
+    from pose.draw import draw_keypoints
+    from pose.keypoints import Keypoints
+    from pose.motion import Motion
+
+    synthesis = Synthesis(photo, size, args.fps, args.seed, choose_device(args.device))
+    if synthesis.detection.people > 1:
+        print(f"note: {synthesis.detection.people} people in {args.image}; the largest is used", file=sys.stderr)
+
+    # 3. Motion, then keypoints, as streams.
+    motions: list[Motion] | None = [] if args.motion_out else None
+    points: list[Keypoints] | None = [] if args.keypoints_out else None
+    if args.driving:
+        keypoints = exactly(synthesis.driven_keypoints(args.driving), frames)
+    else:
+        moves = synthesis.with_speech_face(motion, speech) if motion else synthesis.speech_motion(speech)
+        keypoints = synthesis.keypoints(kept(moves, motions))
+
+    # 4. Frames, written as they come.
+    sheet = ContactSheet(frames) if args.preview else None
+    files = (args.image, args.audio, args.motion_in, args.driving)
+    key = work_key((disclosure(), size, args.fps, args.seed), files)
+    with ExitStack() as stack:
+        sound = stack.enter_context(playable_sound(args.audio, speech))
+        writer = stack.enter_context(VideoWriter(args.output, size, args.fps, frames, sound, key))
+        bar = stack.enter_context(tqdm(total=frames, initial=writer.written, unit="frame", desc=args.output.name))
+        if writer.written:
+            print(f"going on from frame {writer.written} of an interrupted run", file=sys.stderr)
+        for part, prior in synthesis.frames(kept(keypoints, points), skip=writer.written):
+            for k, frame in enumerate(to_uint8(prior.frames)):
+                if sheet is not None and sheet.wants(writer.written):
+                    skeleton = draw_keypoints(part[slice(k, k + 1)])
+                    sheet.add(writer.written, writer.written / args.fps, frame, to_uint8(skeleton)[0])
+                writer.write(frame)
+            bar.update(len(part))
+
+    # 5. What was asked for beside the video.
+    if motions:
+        save_atomically(args.motion_out, lambda path: save_motion(path, Motion.concatenated(motions)))
+    if points:
+        save_atomically(args.keypoints_out, Keypoints.concatenated(points).save)
+    if sheet is not None:
+        save_atomically(args.output.with_suffix(".png"), sheet.save)
+    return f"{args.output}: {plan}, made in {time.monotonic() - began:.1f} s"
+
+
+def save_motion(path: Path, motion: object) -> None:
+    """Write a motion in the format of the suffix."""
+    from pose.bvh import write_bvh
+
+    if path.suffix.lower() == ".bvh":
+        write_bvh(path, motion)  # type: ignore[arg-type]
+    else:
+        motion.save(path)  # type: ignore[attr-defined]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0, or 2 with one line on stderr when an input was refused."""
+    # Frameworks that log or warn before an error would bury the one line that matters.
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        print(run(parse(argv)))
+    except (ValueError, OSError) as error:
+        if os.environ.get("RHETOR_DEBUG"):
+            raise
+        print(f"run.py: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("run.py: stopped; the same command goes on with what was finished", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""The way through the house: a photo and speech to frames, stage by stage, as streams (DESIGN §1).
+
+Every stage is a generator of chunks, so memory does not depend on the length of the recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avatar.sizes import crop_to_aspect, resize, working_size
+from pose.keypoints import Keypoints
+from pose.motion import Motion
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from avatar.warp.prior import Prior
+    from pose.speech import SpeechFile
+
+DETECTION_SIDE = 1536  # the longer side of what the detector sees: beyond it no hand or face was found better (ours)
+BATCH = 8  # frames warped at a time: 16 MB of float frames at 512², and enough to keep both cores busy (ours)
+
+
+class Synthesis:
+    """One person, ready to move: detects and prepares the photo at construction (about 3 s on two cores).
+
+    `photo` (H, W, 3) uint8 RGB. `size`: (height, width) of the frames. ValueError when the photo shows nobody.
+    """
+
+    def __init__(
+        self, photo: NDArray[np.uint8], size: tuple[int, int], fps: float = 25.0, seed: int = 0, device: str = "cpu"
+    ) -> None:
+        # Heavy imports are here so that a refused input costs no wait.
+        from avatar.warp.prior import GeometricPrior
+        from pose.detect import PersonDetector
+        from pose.retarget import Retargeter
+
+        self.fps, self.seed, self.size = fps, seed, size
+        photo = crop_to_aspect(photo, size)
+        reduction = DETECTION_SIDE / max(photo.shape[:2])
+        if reduction < 1:
+            photo = resize(photo, (round(photo.shape[0] * reduction), round(photo.shape[1] * reduction)))
+        self.image = resize(photo, size)
+        with PersonDetector() as detector:
+            self.detection = detector.image(photo).resized(size)
+        self.retargeter = Retargeter(self.detection, fps=fps)
+        reference = self.detection.keypoints
+        self.prior = GeometricPrior(
+            self.image, reference, self.detection.depth[0], self.detection.matte[0], device=device
+        )
+
+    def speech_motion(self, speech: SpeechFile) -> Iterator[Motion]:
+        """Motion from speech alone, as many frames as cover the sound."""
+        from pose.prosody import ProsodyMotion
+
+        return ProsodyMotion(self.seed, self.fps).stream(speech.features(self.fps))
+
+    def with_speech_face(self, motion: Motion, speech: SpeechFile) -> Iterator[Motion]:
+        """A given motion of as many frames as the speech; a face it does not know (BVH) is taken from the speech."""
+        start = 0
+        for spoken in self.speech_motion(speech):
+            part = motion[slice(start, start + len(spoken))]
+            start += len(spoken)
+            yield part if part.expression is not None else replace(part, expression=spoken.expression)
+
+    def keypoints(self, motion: Iterator[Motion]) -> Iterator[Keypoints]:
+        """The photo's own body and face under a motion."""
+        return self.retargeter.stream(motion)
+
+    def driven_keypoints(self, driving: Path) -> Iterator[Keypoints]:
+        """The photo's own body and face led by the person in another video."""
+        from pose.detect import video_keypoints
+
+        return self.retargeter.stream_driving(video_keypoints(driving, self.fps))
+
+    def frames(self, keypoints: Iterator[Keypoints], skip: int = 0) -> Iterator[tuple[Keypoints, Prior]]:
+        """Frames in batches, with the keypoints that drove them; the first `skip` frames are left out."""
+        for chunk in keypoints:
+            if skip >= len(chunk):
+                skip -= len(chunk)
+                continue
+            chunk, skip = chunk[slice(skip, None)], 0
+            for start in range(0, len(chunk), BATCH):
+                part = chunk[slice(start, start + BATCH)]
+                yield part, self.prior.render(part)
+
+
+def to_uint8(frames: Tensor) -> NDArray[np.uint8]:
+    """Frames (F, 3, H, W) in [0, 1] as (F, H, W, 3) uint8 on the CPU."""
+    return (frames * 255 + 0.5).clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def frame_size(photo: NDArray[np.uint8], side: int) -> tuple[int, int]:
+    """Height and width of the frames for a photo when only the size `side` is given (square root of the area)."""
+    return working_size(*photo.shape[:2], side)
