@@ -1,7 +1,7 @@
 """Body, hands, face and matte of the largest person in a photo or a video, with MediaPipe's own models.
 
-Everything comes from the models inside the MediaPipe 0.10.21 wheel. One pass of the holistic graph gives the body; the
-hands and the face are then located again by MediaPipe's landmark models on regions that we choose (pose/hand_search.py),
+Everything comes from the models inside the MediaPipe 0.10.21 wheel. One pass of the holistic graph gives the body;
+hands and face are then located again by MediaPipe's landmark models on regions that we choose (pose/hand_search.py),
 because the holistic graph misses visible hands and gives no score. Deterministic: the same picture, the same numbers.
 
 Letters: F frames, H W image size, K = 543 keypoints (pose/keypoints.py). Pixels, x right, y down.
@@ -27,7 +27,6 @@ from pose.hand_search import (
     assign,
     face_region,
     hand_region,
-    region_around,
     wrist_regions,
 )
 from pose.images import load_image
@@ -124,7 +123,7 @@ class _RegionModel:
         if not self.hand:
             return Hand(points, np.zeros((0, 3), np.float32), score, 0.5)
         side = self._getter.get_proto(self._packets["side"]).classification[0]
-        right = side.score if side.label == "Right" else 1 - side.score
+        right = side.score if side.label == "Left" else 1 - side.score  # MediaPipe names the side in a mirror image
         return Hand(points, _xyz(self._getter.get_proto(self._packets["world"])), score, float(right))
 
     def close(self) -> None:
@@ -164,6 +163,8 @@ class PersonDetector:
             self._selfie = solutions.selfie_segmentation.SelfieSegmentation(0)
             self._face, self._hand = _RegionModel("face"), _RegionModel("hand")
             self._palms = solutions.hands.Hands(True, 2, 1, 0.3, 0.3)
+            for graph in (self._holistic, *self._finders, self._selfie, self._palms):
+                graph._graph.wait_until_idle()  # its threads log while they start: let them do it unheard
         self.tracking = tracking
 
     def _new_holistic(self, tracking: bool) -> Any:
@@ -266,7 +267,7 @@ class PersonDetector:
         return answer
 
     def _average(self, model: _RegionModel, packet: Any, size: tuple[int, int], first: Hand) -> Hand:
-        """The mean answer over slightly different regions: the landmark models jitter by about a hundredth of theirs."""
+        """The median answer over slightly different regions: one answer is off by a hundredth of its region."""
         base = (hand_region if model.hand else face_region)(first.points)
         answers = []
         for grow, turn, right, down in (
@@ -346,7 +347,10 @@ class PersonDetector:
             track.lost = 0
             hands += kept
         hands += [self._settle(self._hand, packet, size, region) for region in body["hand_regions"]]
+        easy = assign([h for h in hands if h is not None], wrists, unit)
         for side, (elbow, wrist, index, little) in {"left": (13, 15, 19, 17), "right": (14, 16, 20, 18)}.items():
+            if side in easy and easy[side].score > 0.9 and easy[side].fits(side) > 0.7 and len(hands) >= 2:
+                continue
             if not (-0.3 * unit < wrists[side][0] < width + 0.3 * unit and wrists[side][1] < height + 0.3 * unit):
                 continue
             knuckles = points[[index, little], :2].mean(axis=0)

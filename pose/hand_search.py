@@ -1,8 +1,8 @@
 """Where a hand may be, and which of the hands that were seen are the left and the right one of this person.
 
-The holistic graph looks for a hand once, where the body model puts the wrist, and gives up when that region is off. Here
-regions of several sizes and angles around each wrist are proposed, and all answers of the landmark model are judged
-together: hand against body side, distance from the body's wrist, and no hand taken twice.
+The holistic graph looks for a hand once, where the body model puts the wrist, and gives up when that region is off.
+Here regions of several sizes and angles around each wrist are proposed, and all answers of the landmark model are
+judged together: hand against body side, distance from the body's wrist, and no hand taken twice.
 
 A region is a square in image pixels, turned clockwise; all points are (N, 2) or (N, 3) pixels, x right, y down.
 """
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
-SAME_HAND = 0.4  # mean distance of the 21 points, in hand lengths, below which two answers are one hand
+PALM = [0, 1, 5, 9, 13, 17]
+SAME_HAND = 0.4  # mean distance of the palms' points, in hand lengths, below which two answers are one hand
 REACH = 0.75  # farthest a hand's wrist may lie from the body's wrist, in shoulder widths
 WRONG_SIDE = 0.35  # cost of a hand whose handedness fits the other arm, in shoulder widths of distance
 
@@ -48,9 +49,13 @@ class Hand:
         palm = self.points[[0, 5, 17], :2]
         return float(np.linalg.norm(palm - np.roll(palm, 1, axis=0), axis=1).sum() * 0.75)
 
+    def fits(self, side: str) -> float:
+        """Probability in [0, 1] that it is the hand of this `side`, "left" or "right"."""
+        return self.right if side == "right" else 1 - self.right
+
 
 def region_around(points: Array, angle: float, scale: float, shift: float = 0.0) -> Region:
-    """The square around `points` (N, >=2) in axes turned by `angle`, enlarged by `scale`, moved up by `shift` sides."""
+    """The square around `points` in axes turned by `angle`, enlarged by `scale`, moved up by `shift` sides."""
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array([[cos, sin], [-sin, cos]])  # image axes to the region's axes
     inside = points[:, :2] @ turn.T
@@ -87,10 +92,9 @@ def wrist_regions(elbow: Array, wrist: Array, knuckles: Array, unit: float) -> l
 
 
 def same_hand(first: Hand, second: Hand) -> bool:
-    """Whether two answers cover the same pixels in the same order."""
-    apart = np.linalg.norm(first.points[:, :2] - second.points[:, :2], axis=1).mean()
-    overlap = apart < SAME_HAND * max(first.length, second.length)
-    return bool(overlap)
+    """Whether two answers are one hand, by their palms: the fingers of folded hands lie on each other."""
+    apart = np.linalg.norm(first.points[PALM, :2] - second.points[PALM, :2], axis=1).mean()
+    return bool(apart < SAME_HAND * max(first.length, second.length))
 
 
 def distinct(hands: Sequence[Hand]) -> list[Hand]:
@@ -112,10 +116,9 @@ def assign(hands: Sequence[Hand], wrists: dict[str, Array], unit: float) -> dict
         if hand is None:
             return 0.0
         distance = float(np.linalg.norm(hand.points[0, :2] - wrists[side])) / unit
-        wrong = 1 - hand.right if side == "right" else hand.right
         if distance > REACH or not 0.3 < hand.length / (0.42 * unit) < 2.5:
             return -1.0
-        return hand.score - distance - WRONG_SIDE * wrong
+        return hand.score - distance - WRONG_SIDE * (1 - hand.fits(side))
 
     best: dict[str, Hand] = {}
     best_worth = 0.0

@@ -39,11 +39,13 @@ def person_matte(
     unit = max(unit * scale, 8.0)
 
     bones, fingers = _skeleton(size, points, confidence, unit)
+    both, either = body, body
     if selfie_mask is not None:
-        # The general model sees cloth and hair that the body model cuts, but also other people: only near this one.
+        # The general model is the sharper one, but it takes other people in too: it counts only near this one.
         selfie = cv2.resize(selfie_mask, size, interpolation=cv2.INTER_AREA)
         near = cv2.dilate((body > 0.5).astype(np.uint8), _disc(0.12 * unit))
-        body = np.maximum(body, selfie * near)
+        both, either = np.minimum(body, selfie), np.maximum(body, selfie * near)
+        body = 0.4 * body + 0.6 * selfie * near
     likely = ((body > 0.5) | (fingers > 0)).astype(np.uint8)
     if not likely.any():
         return np.zeros((height, width), np.float32)
@@ -51,9 +53,10 @@ def person_matte(
     inside = cv2.distanceTransform(likely, cv2.DIST_L2, 3)
     outside = cv2.distanceTransform(1 - likely, cv2.DIST_L2, 3)
     trimap = np.where(likely > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    trimap[outside > 0.05 * unit] = cv2.GC_BGD
-    core = (inside > 0.07 * unit) & (body > 0.9)
+    trimap[(outside > 0.05 * unit) | ((either < 0.2) & (outside > 0.015 * unit))] = cv2.GC_BGD
+    core = (both > 0.9) & (inside > 0.07 * unit)
     trimap[core & _torso_and_head(size, points, confidence, unit)] = cv2.GC_FGD
+    trimap[(both > 0.95) & (inside > 0.025 * unit)] = cv2.GC_FGD
     trimap[bones > 0] = cv2.GC_FGD
     mask = likely
     if (trimap == cv2.GC_BGD).any() and (trimap == cv2.GC_FGD).any():
