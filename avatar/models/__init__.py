@@ -1,0 +1,1 @@
+"""Networks of the video stage, one file a family."""
