@@ -210,7 +210,8 @@ def frame_blocks(windows: Windows, levels: Levels, clock: Clock) -> dict[str, Ar
     """Features of the frames whose windows these are, {name: (F, D)}; the context frames at both ends are less exact.
 
     energy: 0 at the threshold of speech, 1 at the loudness of the loud parts, in equal steps of dB, at most 1.3;
-    fine (S): the same for each window of the frame. pitch: semitones above the voice's median, 0 where unvoiced.
+    fine (S): the same for each window of the frame; formants (S): the same for 500 to 3500 Hz alone, which falls when
+    the mouth closes on a voiced sound. pitch: semitones above the voice's median, 0 where unvoiced.
     voicing, speech: [0, 1]. onset: [0, 1], how fast the spectrum rises, about 0.5 at the start of a stressed syllable.
     mel (64): dB relative to the loud parts, noise removed, -60 to about 0.
     """
@@ -220,8 +221,10 @@ def frame_blocks(windows: Windows, levels: Levels, clock: Clock) -> dict[str, Ar
     power = np.maximum(windows.power - 1.5 * levels.floor, 10.0 ** (FLOOR_DB / 10.0))
     span_db = levels.speech_db - levels.threshold_db
     fine = np.clip((decibel(power.sum(1)) - levels.threshold_db) / max(span_db, 1.0), 0.0, 1.3)
+    between = (MEL_HZ > 500.0) & (MEL_HZ < 3500.0)
+    formants = np.clip((decibel(power[:, between].sum(1)) - levels.threshold_db) / max(span_db, 1.0), 0.0, 1.3)
     if levels.silent:
-        fine = np.zeros_like(fine)
+        fine, formants = np.zeros_like(fine), np.zeros_like(formants)
     mean_power = power.reshape(frames, count, BANDS).mean(1)
     energy = np.clip((decibel(mean_power.sum(1)) - levels.threshold_db) / max(span_db, 1.0), 0.0, 1.3)
     energy = energy * (not levels.silent)
@@ -255,6 +258,7 @@ def frame_blocks(windows: Windows, levels: Levels, clock: Clock) -> dict[str, Ar
     columns = {"energy": energy, "pitch": pitch, "voicing": voicing, "onset": onset, "speech": speech}
     blocks = {name: value[:, None].astype(np.float32) for name, value in columns.items()}
     blocks["fine"] = fine.reshape(frames, count).astype(np.float32)
+    blocks["formants"] = formants.reshape(frames, count).astype(np.float32)
     blocks["mel"] = np.full((frames, BANDS), -60.0, np.float32) if mel is None else mel.astype(np.float32)
     return blocks
 
