@@ -1,0 +1,262 @@
+"""Cutting the photo into layers that can move: colours, coverage and confidence of each, and their meshes.
+
+Letters: H W image size. Back to front: background, trunk with head, upper arms, forearms with hands (the nearer arm
+last). Colours are premultiplied and chosen so that the layers, put back at rest, give the photo again:
+colour = photo - (1 - coverage) * what lies below, held to [0, coverage].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from avatar.warp.body import Arm, Array, Body, hand_distance, segment_distance
+from avatar.warp.fill import fill_texture
+from avatar.warp.laplace import smoothstep
+from avatar.warp.mesh import Mesh, grid_cells
+from avatar.warp.parts import FORE, TRUNK, UPPER, Parts
+from avatar.warp.trunk import hidden_trunk
+from avatar.warp.weights import ARM_BONES, GRID, ArmWeights, arm_weights, finger_weights, head_weights
+
+UPPER_CELL, FORE_CELL = 8, 4  # pixels; fingers are about 10 px wide at 512x512
+EDGE = 5.0  # pixels from a layer's edge over which confidence rises from 0.3 to 1
+
+
+@dataclass(frozen=True)
+class Layer:
+    """`texture` (5, H, W) float32: premultiplied RGB, coverage, coverage times confidence. `mesh` is None for the
+    trunk, which moves by its weight maps."""
+
+    side: str
+    texture: Array
+    mesh: Mesh | None
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Everything that does not change from frame to frame.
+
+    `background` (3, H, W): photo outside of the matte, guess inside. `halo` (3, H, W): what to add to the background
+    where the person has moved away (a rim of hair and shadow just outside of the matte). `open` (H, W): 1 where the
+    background is photo. `head`, `arms` (h, w): shares of head and upper arms in the trunk layer, on the coarse grid.
+    """
+
+    background: Array
+    halo: Array
+    open: Array
+    trunk: Layer
+    head: Array
+    arms: dict[str, Array]
+    front: tuple[Layer, ...]
+    parts: Parts
+    matte: Array
+
+
+def cut_layers(image: np.ndarray, matte: Array, body: Body, parts: Parts) -> Layers:
+    """All layers of the photo; `image` uint8 (H, W, 3), `matte` refined."""
+    photo = image.astype(np.float32) / 255
+    unit = body.unit
+    weights = {side: arm_weights(arm, parts, body) for side, arm in body.arms.items()}
+    far_to_near = sorted(body.arms, key=lambda side: -body.arms[side].depth)
+
+    # 1. background: the photo, and a guess where the person stands and a rim around (hair, shadow, soft edge)
+    rim = max(3, int(round(0.02 * unit)))
+    clear = cv2.dilate((matte > 0).astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)) == 0
+    guess = fill_texture(photo, clear, ~clear)
+    background = np.where((matte > 0)[..., None], guess, photo)
+    halo = guess - background
+    is_open = cv2.GaussianBlur(clear.astype(np.float32), (0, 0), 2) * clear
+
+    # 2. coverage of the arms' layers, then the trunk below them
+    cover = {side: _arm_coverage(arm, matte, parts, weights[side], body) for side, arm in body.arms.items()}
+    below = background
+    trunk_alpha, trunk_known = _trunk_coverage(matte, parts, weights, cover, body)
+    cloth = (parts.labels == TRUNK) & (matte > 0.9)
+    if body.has_shoulders:
+        cloth[: max(int(body.neck[1] + 0.08 * unit), 0)] = False  # no skin of neck and face
+    trunk_fill = photo
+    if body.arms:
+        source = cv2.erode(cloth.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        trunk_fill = fill_texture(photo, source, (trunk_known < 1) & (trunk_alpha > 0)) if source.any() else guess
+    trunk_texture, below = _texture(photo, below, trunk_alpha, trunk_known, trunk_fill)
+    trunk_sure = _edge_confidence(matte > 0.5) * trunk_known
+    trunk = Layer("", _pack(trunk_texture, trunk_alpha, trunk_sure), None)
+
+    # 3. upper arms, then forearms with hands
+    front = []
+    for kind in (UPPER, FORE):
+        for side in far_to_near:
+            arm, skin_weights = body.arms[side], weights[side]
+            alpha, known = cover[side][0 if kind is UPPER else 1]
+            if alpha.max() < 0.5:
+                continue
+            solid = cv2.erode((known > 0.99).astype(np.uint8) * (alpha > 0.85), np.ones((3, 3), np.uint8)) > 0
+            guess = fill_texture(photo, solid, (alpha > 0) & ~solid) if solid.any() else photo
+            colour, below = _texture(photo, below, alpha, known, guess)
+            joint = (skin_weights.shoulder_zone | skin_weights.elbow_zone) & (matte > 0.5)
+            sure = _edge_confidence((alpha > 0.5) | joint) * known
+            mesh = _mesh(arm, alpha, skin_weights.upper if kind is UPPER else skin_weights.fore, kind is FORE, body)
+            front.append(Layer(side, _pack(colour, alpha, sure), mesh))
+    return Layers(
+        _planes(background), _planes(halo), is_open, trunk, head_weights(body),
+        {side: w.trunk for side, w in weights.items()}, tuple(front), parts, matte,
+    )  # fmt: skip
+
+
+def _planes(a: Array) -> Array:
+    return np.ascontiguousarray(a.transpose(2, 0, 1), dtype=np.float32)
+
+
+def _pack(colour: Array, alpha: Array, confidence: Array) -> Array:
+    return np.ascontiguousarray(
+        np.concatenate([colour.transpose(2, 0, 1), alpha[None], (alpha * confidence)[None]]), dtype=np.float32
+    )
+
+
+def _texture(photo: Array, below: Array, alpha: Array, known: Array, guess: Array) -> tuple[Array, Array]:
+    """Premultiplied colour of a layer and the picture with it on top, at rest."""
+    a = alpha[..., None]
+    exact = np.clip(photo - (1 - a) * below, 0, a)
+    colour = exact * known[..., None] + guess * a * (1 - known[..., None])
+    return colour, below * (1 - a) + colour
+
+
+def _edge_confidence(solid: np.ndarray) -> Array:
+    depth = cv2.distanceTransform(solid.astype(np.uint8), cv2.DIST_L2, 3)
+    return (np.clip(depth / EDGE, 0, 1) * 0.7 + 0.3).astype(np.float32)
+
+
+def _margin(shares: Array, label: int) -> Array:
+    """Soft membership of a label: 0.5 where it ties with the next best."""
+    others = np.delete(shares, label - 1, -1).max(-1)
+    return np.clip((shares[..., label - 1] - others) * 1.5 + 0.5, 0, 1)
+
+
+def _arm_coverage(
+    arm: Arm, matte: Array, parts: Parts, weights: ArmWeights, body: Body
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """((coverage, known) of the upper arm, the same of the forearm with hand), each (H, W)."""
+    unit, (height, width) = body.unit, body.size
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    labels, up, fo = parts.labels, UPPER[arm.side], FORE[arm.side]
+    upper, along_upper = segment_distance(x, y, arm.shoulder, arm.elbow)
+    hand = hand_distance(arm, body.size)
+    inside = matte > 0.5
+    fore_alpha = _margin(parts.shares, fo) * matte
+    soft = _margin(parts.shares, up)
+    upper_alpha = np.maximum(soft * matte, np.where(weights.elbow_zone, matte, 0))
+    fade = smoothstep((along_upper - 0.02) / 0.22) * np.where(labels == up, 1, soft) * matte
+    upper_alpha = np.where(weights.shoulder_zone, fade, upper_alpha).astype(np.float32)
+    # the upper arm behind its own forearm: convex hull of what is seen of it
+    visible = ((labels == up) | weights.elbow_zone) & inside & (along_upper > 0.2) & (along_upper < 1.2)
+    visible &= (upper < 0.2 * unit) & (hand > 0.05 * unit)
+    hull = np.zeros((height, width), np.uint8)
+    points = np.argwhere(cv2.erode(visible.astype(np.uint8), np.ones((9, 9), np.uint8)))[::7, ::-1]
+    if len(points) > 9:
+        cv2.fillConvexPoly(hull, cv2.convexHull(np.ascontiguousarray(points).astype(np.int32)), 1)
+    hidden = (cv2.dilate(hull, np.ones((7, 7), np.uint8)) > 0) & (labels == fo) & inside & ~weights.elbow_zone
+    hidden &= upper < 0.2 * unit
+    upper_alpha = np.maximum(upper_alpha, hidden)
+    upper_alpha = _largest(cv2.GaussianBlur(upper_alpha, (0, 0), 0.8) * (matte > 0))
+    fore_alpha = _largest(cv2.GaussianBlur(fore_alpha.astype(np.float32), (0, 0), 0.6) * (matte > 0))
+    # under the forearm's soft edge the photo shows the forearm: only a guess is known of the upper arm there
+    veil = np.where(weights.elbow_zone | weights.shoulder_zone, 0, np.clip(2 * fore_alpha, 0, 1))
+    upper_known = ((1 - veil) * (1 - cv2.dilate(hidden.astype(np.uint8), np.ones((3, 3), np.uint8)))).astype(
+        np.float32
+    )
+    return (upper_alpha, upper_known), (fore_alpha, np.ones_like(fore_alpha))
+
+
+def _largest(alpha: Array) -> Array:
+    """Without specks: pieces smaller than 0.15 of the largest one go."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats((alpha > 0.3).astype(np.uint8))
+    if count <= 2:
+        return alpha
+    area = stats[:, cv2.CC_STAT_AREA].copy()
+    area[0] = 0
+    keep = (area > 0.15 * area.max())[pieces]
+    return alpha * cv2.dilate(keep.astype(np.uint8), np.ones((5, 5), np.uint8))
+
+
+def _trunk_coverage(
+    matte: Array,
+    parts: Parts,
+    weights: dict[str, ArmWeights],
+    cover: dict[str, tuple[tuple[Array, Array], tuple[Array, Array]]],
+    body: Body,
+) -> tuple[Array, Array]:
+    """Coverage of the trunk layer and how far its pixels show trunk in the photo."""
+    inside = matte > 0.5
+    shared = np.zeros(inside.shape, bool)
+    for side, w in weights.items():
+        shared |= w.shoulder_zone & (parts.labels == UPPER[side])
+    own = ((parts.labels == TRUNK) | shared) & inside
+    if not body.arms:
+        return matte, np.ones_like(matte)
+    hidden = hidden_trunk(parts.labels, body) & ~own
+    arms = ((parts.labels > TRUNK) & ~shared).astype(np.uint8)
+    near_arm = cv2.dilate(arms, np.ones((5, 5), np.uint8)) > 0
+    solid = cv2.GaussianBlur((own | hidden).astype(np.float32), (0, 0), 0.8)
+    alpha = np.where(
+        near_arm & ~shared, np.minimum(solid, np.maximum(matte, hidden)), np.where(inside & ~own, 0, matte)
+    )
+    veil = np.zeros_like(matte)
+    for side in weights:
+        (upper_alpha, _), (fore_alpha, _) = cover[side]
+        veil = np.maximum(veil, np.where(weights[side].shoulder_zone, 0, upper_alpha))
+        veil = np.maximum(veil, fore_alpha)
+    return alpha.astype(np.float32), (1 - np.clip(2 * veil, 0, 1)).astype(np.float32)
+
+
+def _mesh(arm: Arm, alpha: Array, weights: Array, has_hand: bool, body: Body) -> Mesh:
+    """Cells over a layer's pixels, continued beyond the frame where the limb is cut by it."""
+    cell = FORE_CELL if has_hand else UPPER_CELL
+    height, width = body.size
+    margin = int(np.ceil(0.6 * body.unit / 8) * 8)  # a raised forearm uncovers at most about its own length
+    along = arm.wrist - arm.elbow if has_hand else arm.elbow - arm.shoulder
+    y, x = np.mgrid[-margin : height + margin, -margin : width + margin].astype(np.float32)
+    slid_x, slid_y = _slide_back(x, y, along, (height, width))
+    covered = cv2.remap(alpha, slid_x, slid_y, cv2.INTER_NEAREST)
+    grown = cv2.dilate((covered > 0.02).astype(np.uint8), np.ones((cell + 1, cell + 1), np.uint8)) > 0
+    vertices, triangles = grid_cells(grown, cell, margin)
+    texture = np.stack(_slide_back(vertices[:, 0], vertices[:, 1], along, (height, width)), -1)
+    at = (texture - (GRID - 1) / 2) / GRID
+    base = cv2.remap(
+        weights, at[:, None, 0].astype(np.float32), at[:, None, 1].astype(np.float32), cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )[:, 0]  # fmt: skip
+    shares = np.zeros((len(vertices), ARM_BONES), np.float32)
+    shares[:, :4] = base
+    order = base @ np.array([0, 1, 2, 3], np.float32)
+    if has_hand and arm.hand is not None:
+        fingers = finger_weights(arm, vertices, base[:, 3], body.unit)
+        shares[:, 4:] = fingers * base[:, 3:]
+        shares[:, 3] -= shares[:, 4:].sum(1)
+        assert arm.hand_depth is not None
+        # within the hand, what is nearer to the camera is painted later
+        nearness = np.array(
+            [-arm.hand_depth[list(f)].mean() for f in ((2, 3, 4), (6, 7, 8), (10, 11, 12), (14, 15, 16), (18, 19, 20))]
+        )
+        rank = np.argsort(np.argsort(nearness)) + 1.0
+        order = order + (fingers.reshape(-1, 5, 3).sum(-1) @ rank).astype(np.float32)
+    painted = np.argsort(order[triangles].mean(1), kind="stable")
+    return Mesh(vertices, texture.astype(np.float32), triangles[painted], shares)
+
+
+def _slide_back(x: Array, y: Array, along: Array, size: tuple[int, int]) -> tuple[Array, Array]:
+    """Points outside of the frame moved back onto its border along a limb (or straight, if it runs beside it)."""
+    height, width = size
+    length = float(np.linalg.norm(along)) + 1e-6
+    dx, dy = float(along[0]) / length, float(along[1]) / length
+    for axis_x in (False, True):
+        value, limit = (x, width - 1) if axis_x else (y, height - 1)
+        step = dx if axis_x else dy
+        over = value - np.clip(value, 0, limit)
+        if abs(step) > 0.4:
+            # cells within half a pixel of the border stay where they are
+            x, y = x - over * dx / step, y - over * dy / step
+        else:
+            x, y = (x - over, y) if axis_x else (x, y - over)
+    return np.clip(x, 0, width - 1).astype(np.float32), np.clip(y, 0, height - 1).astype(np.float32)
