@@ -1,8 +1,9 @@
 """Body, hands, face and matte of the largest person in a photo or a video, with MediaPipe's own models.
 
-Everything comes from the models inside the MediaPipe 0.10.21 wheel. One pass of the holistic graph gives the body;
-hands and face are then located again by MediaPipe's landmark models on regions that we choose (pose/hand_search.py),
-because the holistic graph misses visible hands and gives no score. Deterministic: the same picture, the same numbers.
+Everything comes from the models inside the MediaPipe 0.10.21 wheel. The pose graph gives the body; hands
+and face are located by MediaPipe's landmark models on regions that we choose (pose/hand_search.py), because the
+holistic graph misses visible hands, gives no score, and remembers earlier pictures. Deterministic: the same picture,
+the same numbers.
 
 Letters: F frames, H W image size, K = 543 keypoints (pose/keypoints.py). Pixels, x right, y down.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,17 +22,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pose.hand_search import (
-    Hand,
-    Region,
-    assign,
-    face_region,
-    hand_region,
-    wrist_regions,
-)
-from pose.images import load_image
-from pose.keypoints import COUNT, FACE, HANDS, Detection, Keypoints
+from pose.hand_search import Hand, Region, assign, face_region, hand_region, wrist_regions
+from pose.images import load_image, read_video
+from pose.keypoints import Detection, Keypoints
 from pose.matte import person_matte
+from pose.person import Body, Person, extent
 
 Array = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -39,15 +34,17 @@ Image = NDArray[np.uint8]
 __all__ = ["PersonDetector", "load_image", "video_keypoints"]
 
 MAX_SIDE = 2048  # larger photos are detected at this size: the models read at most 256 pixels of a region
-PRESENCE = 0.5  # MediaPipe's own threshold for "this region holds a face", "holds a hand"
-# MediaPipe's 33 body landmarks for our 23 names; it has no small toe, whose confidence is therefore 0.
-BODY_FROM_33 = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28, 31, 31, 29, 32, 32, 30)
-NO_SMALL_TOE = [18, 21]
-OUTSIDE = 0.2  # factor on the confidence of points beyond the image's border
-WRONG_ROLL = 1.0  # radians; a head turned further than this in the picture means a photo that lies on its side
+SMALL_FACE = 1.5  # a face finder sees faces above a twentieth of its picture; tiles overlap by this factor
+WRONG_LEAN = 1.0  # radians; a person turned further than this in the picture means a photo that lies on its side
+SURE = 0.9  # presence of a hand above which no further search is made for it
+JITTER = (  # growth, turn in radians, shift right and down in sides: regions over which answers are averaged
+    (1.0, 0.0, 0.0, 0.0), (0.93, 0.12, 0.01, 0.0), (1.07, -0.12, -0.01, 0.0),
+    (1.0, -0.2, 0.0, 0.015), (1.0, 0.2, 0.0, -0.015), (1.12, 0.0, 0.0, 0.0),
+)  # fmt: skip
+SEARCH_EVERY = 5  # frames of a video between two full searches for a lost hand
 NO_PERSON = "no person found; give a photo that shows one person's face and upper body, well lit and upright"
 NO_FACE = "a person is there but no face (seen from behind, or covered); give a photo with the face to the camera"
-ON_ITS_SIDE = "the photo seems rotated by {} degrees; turn it upright and save it again"
+ON_ITS_SIDE = "the photo seems to be turned by {} degrees; rotate it upright and save it again"
 
 _LANDMARK_GRAPH = """
 input_stream: "image" input_stream: "roi" output_stream: "landmarks"
@@ -141,7 +138,7 @@ class _Track:
 
     face: Region | None = None
     hands: dict[str, Region] = field(default_factory=dict)
-    lost: int = 0  # frames since the last full search for a missing hand
+    frame: int = 0
 
 
 class PersonDetector:
@@ -152,25 +149,25 @@ class PersonDetector:
     """
 
     def __init__(self, tracking: bool = False) -> None:
+        self.tracking = tracking
         with _quiet():
             from mediapipe.python import packet_creator, solutions
             from mediapipe.python._framework_bindings.image_frame import ImageFormat
 
             self._creator, self._format = packet_creator, ImageFormat.SRGB
-            self._solutions = solutions
-            self._holistic = self._new_holistic(tracking)
+            # Not the holistic graph: it adds nothing to these, and its hands depend on earlier pictures.
+            self._pose = solutions.pose.Pose(
+                static_image_mode=not tracking,
+                model_complexity=1,
+                enable_segmentation=True,
+                smooth_segmentation=tracking,
+            )
             self._finders = [solutions.face_detection.FaceDetection(0.4, model) for model in (0, 1)]
             self._selfie = solutions.selfie_segmentation.SelfieSegmentation(0)
-            self._face, self._hand = _RegionModel("face"), _RegionModel("hand")
             self._palms = solutions.hands.Hands(True, 2, 1, 0.3, 0.3)
-            for graph in (self._holistic, *self._finders, self._selfie, self._palms):
+            for graph in (self._pose, *self._finders, self._selfie, self._palms):
                 graph._graph.wait_until_idle()  # its threads log while they start: let them do it unheard
-        self.tracking = tracking
-
-    def _new_holistic(self, tracking: bool) -> Any:
-        return self._solutions.holistic.Holistic(
-            static_image_mode=not tracking, model_complexity=1, enable_segmentation=True, smooth_segmentation=tracking
-        )
+            self._face, self._hand = _RegionModel("face"), _RegionModel("hand")
 
     def __enter__(self) -> PersonDetector:
         return self
@@ -182,7 +179,7 @@ class PersonDetector:
 
     def close(self) -> None:
         """Free the graphs."""
-        for graph in (self._holistic, *self._finders, self._selfie, self._palms, self._face, self._hand):
+        for graph in (self._pose, *self._finders, self._selfie, self._palms, self._face, self._hand):
             graph.close()
 
     def image(self, rgb: Image) -> Detection:
@@ -190,16 +187,33 @@ class PersonDetector:
 
         ValueError in one line: nobody, only the back of a head, a photo that lies on its side.
         """
+        if self.tracking:
+            raise ValueError("this detector tracks a video; build one with PersonDetector() for a single photo")
         with _quiet():
             small, scale = _limited(rgb)
             faces = self._find_faces(small)
+            distant = not faces
+            if distant:
+                faces = self._find_small_faces(small)
             if not faces:
                 raise ValueError(self._why_no_face(small))
-            roll = _roll(faces[0].points)
-            if abs(roll) > WRONG_ROLL:
-                raise ValueError(ON_ITS_SIDE.format(180 if abs(roll) > 2.4 else 90))
-            found = self._person(small, faces, self._holistic, None)
-            return self._detection(rgb, found, scale, len(faces), matte=True)
+            face = self._average(self._face, self._packet(small), _size(small), faces[0])
+            body = self._find_body(small, face, faces[1:])
+            if body is None and distant:  # enlarged tiles show faces in cats and cups; a person there has a body too
+                raise ValueError(self._why_no_face(small))
+            lean = _roll(face.points) if body is None else body.lean(face.points)
+            if abs(lean) > WRONG_LEAN:
+                raise ValueError(ON_ITS_SIDE.format(180 if abs(lean) > 2.4 else 90))
+            hands = {} if body is None else self._find_hands(small, body)
+            hands = {
+                side: self._average(self._hand, self._packet(small), _size(small), hand)
+                for side, hand in hands.items()
+            }
+            person = Person(face, body, hands)
+            points, confidence, world, hand_world = person.layout(scale, _size(rgb))
+            matte = self._matte(rgb, small, person, points[:, :2], confidence, scale)
+        keypoints = Keypoints(points[None, :, :2].copy(), confidence[None], _size(rgb))
+        return Detection(keypoints, points[None, :, 2].copy(), world[None], hand_world[None], matte[None], len(faces))
 
     def video(self, frames: Iterable[Image], fps: float, matte: bool = False) -> Iterator[Detection]:
         """One `Detection` (F = 1) for each frame, as they come; needs `tracking=True`.
@@ -213,229 +227,217 @@ class PersonDetector:
         for rgb in frames:
             with _quiet():
                 small, scale = _limited(rgb)
-                face = None
-                if track.face is not None:
-                    face = self._face(self._packet(small), small.shape[:2], track.face)
+                packet = self._packet(small)
+                face = None if track.face is None else self._face(packet, _size(small), track.face)
                 faces = [face] if face is not None else self._find_faces(small)
-                found = self._person(small, faces, self._holistic, track)
-                detection = self._detection(rgb, found, scale, len(faces), matte)
+                body = _read_body(self._pose.process(small), (0, 0), _size(small))
+                if faces and body is not None:
+                    faces.sort(key=lambda f: not body.owns(f.points))  # the body tracker chooses whom to follow
+                track.face = face_region(faces[0].points) if faces else None
+                hands = {} if body is None else self._track_hands(small, packet, body, track)
+                person = Person(faces[0] if faces else None, body, hands)
+                points, confidence, world, hand_world = person.layout(scale, _size(rgb))
+                alpha = np.zeros((0, 0), np.float32)
+                if matte and faces:
+                    alpha = self._matte(rgb, small, person, points[:, :2], confidence, scale)
+                elif matte:
+                    alpha = np.zeros(_size(rgb), np.float32)
+            keypoints = Keypoints(points[None, :, :2].copy(), confidence[None], _size(rgb), fps)
             yield Detection(
-                Keypoints(detection.keypoints.points, detection.keypoints.confidence, rgb.shape[:2], fps),
-                detection.depth, detection.world, detection.hand_world, detection.matte, detection.people,
-            )  # fmt: skip
-
-    # -- stages ----------------------------------------------------------------------------------------------------
+                keypoints, points[None, :, 2].copy(), world[None], hand_world[None], alpha[None], len(faces)
+            )
 
     def _packet(self, image: Image) -> Any:
         return self._creator.create_image_frame(data=np.ascontiguousarray(image), image_format=self._format)
 
     def _find_faces(self, image: Image) -> list[Hand]:
         """All faces of the picture by their meshes, the largest first."""
-        height, width = size = image.shape[:2]
+        height, width = size = _size(image)
         packet = self._packet(image)
         regions = []
         for finder in self._finders:
             for face in finder.process(image).detections or ():
                 box = face.location_data.relative_bounding_box
-                eyes = [(p.x * width, p.y * height) for p in face.location_data.relative_keypoints[:2]]
-                angle = np.arctan2(eyes[1][1] - eyes[0][1], eyes[1][0] - eyes[0][0])
+                right, left = face.location_data.relative_keypoints[:2]
+                angle = np.arctan2((left.y - right.y) * height, (left.x - right.x) * width)
                 side = max(box.width * width, box.height * height)
                 centre = (box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height
                 regions.append(Region(*centre, 1.5 * side, float(angle)))
         faces: list[Hand] = []
         for region in sorted(regions, key=lambda r: -r.size):
             face = self._settle(self._face, packet, size, region)
-            if face is None:
-                continue
-            centre, extent = face.points[:, :2].mean(0), _extent(face.points)
-            others = [np.linalg.norm(f.points[:, :2].mean(0) - centre) / max(extent, _extent(f.points)) for f in faces]
-            if min(others, default=1.0) > 0.5:
+            if face is not None:
                 faces.append(face)
-        return sorted(faces, key=lambda f: -_extent(f.points))
+        return _distinct_faces(faces)
+
+    def _find_small_faces(self, image: Image) -> list[Hand]:
+        """Faces too small for the finders, in overlapping enlarged tiles."""
+        height, width = _size(image)
+        found: list[Hand] = []
+        for parts in (2, 4):
+            high, wide = int(SMALL_FACE * height / parts), int(SMALL_FACE * width / parts)
+            if min(high, wide) < 48:
+                break
+            for top in np.linspace(0, height - high, 2 * parts - 1).astype(int):
+                for left in np.linspace(0, width - wide, 2 * parts - 1).astype(int):
+                    tile = np.ascontiguousarray(image[top : top + high, left : left + wide])
+                    shift = np.array([left, top, 0], np.float32)
+                    found += [replace(f, points=f.points + shift) for f in self._find_faces(tile)]
+            if found:
+                break
+        return _distinct_faces(found)
+
+    def _why_no_face(self, image: Image) -> str:
+        """The one line for a picture without a face."""
+        for quarter in (1, 3, 2):
+            turned = np.ascontiguousarray(np.rot90(image, quarter))
+            faces = self._find_faces(turned)
+            body = _read_body(self._pose.process(turned), (0, 0), _size(turned)) if faces else None
+            if body is not None and body.owns(faces[0].points) and abs(body.lean(faces[0].points)) < WRONG_LEAN:
+                return ON_ITS_SIDE.format(180 if quarter == 2 else 90)
+        body = _read_body(self._pose.process(image), (0, 0), _size(image))
+        return NO_PERSON if body is None or body.visibility[[11, 12]].min() < 0.5 else NO_FACE
 
     def _settle(self, model: _RegionModel, packet: Any, size: tuple[int, int], region: Region) -> Hand | None:
         """Ask, then ask twice more about the region that the answer itself implies, as a tracker would."""
-        follow = hand_region if model.hand else face_region
         answer = model(packet, size, region)
         for _ in range(2):
             if answer is None:
                 return None
-            better = model(packet, size, follow(answer.points))
-            if better is None:
+            again = model(packet, size, (hand_region if model.hand else face_region)(answer.points))
+            if again is None:
                 return answer if model.hand else None
-            answer = better
+            answer = again
         return answer
 
     def _average(self, model: _RegionModel, packet: Any, size: tuple[int, int], first: Hand) -> Hand:
         """The median answer over slightly different regions: one answer is off by a hundredth of its region."""
         base = (hand_region if model.hand else face_region)(first.points)
         answers = []
-        for grow, turn, right, down in (
-            (1.0, 0.0, 0.0, 0.0), (0.93, 0.12, 0.01, 0.0), (1.07, -0.12, -0.01, 0.0),
-            (1.0, -0.2, 0.0, 0.015), (1.0, 0.2, 0.0, -0.015), (1.12, 0.0, 0.0, 0.0),
-        ):  # fmt: skip
-            region = Region(base.x + right * base.size, base.y + down * base.size, base.size * grow, base.angle + turn)
-            answer = model(packet, size, region)
+        for grow, turn, right, down in JITTER:
+            x, y = base.x + right * base.size, base.y + down * base.size
+            answer = model(packet, size, Region(x, y, base.size * grow, base.angle + turn))
             if answer is not None:
                 answers.append(answer)
         if len(answers) < 3:
             return first
         return Hand(
             np.median([a.points for a in answers], axis=0).astype(np.float32),
-            np.mean([a.world for a in answers], axis=0).astype(np.float32),
+            np.median([a.world for a in answers], axis=0).astype(np.float32),
             float(np.mean([a.score for a in answers])),
             float(np.mean([a.right for a in answers])),
         )
 
-    def _person(self, image: Image, faces: list[Hand], holistic: Any, track: _Track | None) -> dict[str, Any]:
-        """Everything about the first of `faces` in one image: raw answers in the image's pixels."""
-        height, width = size = image.shape[:2]
-        packet = self._packet(image)
-        face = faces[0] if faces else None
-        body = self._body(image, face, faces[1:], holistic, track is not None)
-        if face is not None and track is None:
-            face = self._average(self._face, packet, size, face)
-        if track is not None:
-            track.face = None if face is None else face_region(face.points)
-        if body is None:
-            return {"face": face, "body": None, "hands": {}}
-        hands = self._hands(image, packet, body, track)
-        if track is None:
-            hands = {side: self._average(self._hand, packet, size, hand) for side, hand in hands.items()}
-        return {"face": face, "hands": hands, "body": body}
-
-    def _body(
-        self, image: Image, face: Hand | None, others: list[Hand], holistic: Any, tracking: bool
-    ) -> dict[str, Any] | None:
-        """The body model's answer for the person with this face: points (33, 3) pixels, visibility, world, mask."""
-        height, width = image.shape[:2]
-        body = _read_body(holistic.process(image), (0, 0), (height, width))
-        if tracking or face is None or (body is not None and _belongs(body, face)):
+    def _find_body(self, image: Image, face: Hand, others: list[Hand]) -> Body | None:
+        """The body of the person with this face; None if the model never finds it (a close-up)."""
+        height, width = size = _size(image)
+        body = _read_body(self._pose.process(image), (0, 0), size)
+        if body is not None and body.owns(face.points):
             return body
-        # Somebody else was taken: hide the other heads, look only around this one.
+        # Somebody else was taken, or the person is small: hide the other heads, look only around this one.
         masked = image.copy()
         for other in others:
-            region = face_region(other.points)
-            half = int(0.6 * region.size)
-            x, y = int(region.x), int(region.y)
-            masked[max(0, y - half) : y + half, max(0, x - half) : x + half] = 127
-        side = _extent(face.points)
-        x, y = face.points[:, :2].mean(axis=0)
+            x, y, side, _ = face_region(other.points)
+            left, right, top, bottom = (int(v) for v in (x - side / 2, x + side / 2, y - side / 2, y + side / 2))
+            masked[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = 127
+        side = extent(face.points)
+        x, y = (float(v) for v in face.points[:, :2].mean(axis=0))
         for wide, high in ((4.0, 7.0), (2.5, 5.0), (8.0, 12.0)):
             left, top = max(0, int(x - wide * side)), max(0, int(y - 2 * side))
             right, bottom = min(width, int(x + wide * side)), min(height, int(y + high * side))
             crop = np.ascontiguousarray(masked[top:bottom, left:right])
-            body = _read_body(holistic.process(crop), (left, top), (height, width))
-            if body is not None and _belongs(body, face):
+            body = _read_body(self._pose.process(crop), (left, top), size)
+            if body is not None and body.owns(face.points):
                 return body
         return None
 
-    def _hands(self, image: Image, packet: Any, body: dict[str, Any], track: _Track | None) -> dict[str, Hand]:
-        """The left and the right hand, each only if seen."""
-        height, width = size = image.shape[:2]
-        points, unit = body["points"], body["unit"]
-        wrists = {"left": points[15, :2], "right": points[16, :2]}
-        hands: list[Hand | None] = []
-        if track is not None:
-            kept = [self._hand(packet, size, region) for region in track.hands.values()]
-            found = assign([h for h in kept if h is not None], wrists, unit)
-            track.lost += 1
-            missing = [s for s in wrists if s not in found and body["visibility"][15 + (s == "right")] > 0.3]
-            if not missing or track.lost < 5 and len(found) == len(track.hands) and track.hands:
-                track.hands = {side: hand_region(hand.points) for side, hand in found.items()}
-                return found
-            track.lost = 0
-            hands += kept
-        hands += [self._settle(self._hand, packet, size, region) for region in body["hand_regions"]]
-        easy = assign([h for h in hands if h is not None], wrists, unit)
-        for side, (elbow, wrist, index, little) in {"left": (13, 15, 19, 17), "right": (14, 16, 20, 18)}.items():
-            if side in easy and easy[side].score > 0.9 and easy[side].fits(side) > 0.7 and len(hands) >= 2:
-                continue
-            if not (-0.3 * unit < wrists[side][0] < width + 0.3 * unit and wrists[side][1] < height + 0.3 * unit):
-                continue
-            knuckles = points[[index, little], :2].mean(axis=0)
-            regions = wrist_regions(points[elbow, :2], points[wrist, :2], knuckles, unit)
-            hands += [self._settle(self._hand, packet, size, region) for region in regions]
+    def _find_hands(self, image: Image, body: Body, seen: Iterable[Hand] = ()) -> dict[str, Hand]:
+        """The left and the right hand, each only if it is there; `seen` are answers to consider as well."""
+        height, width = size = _size(image)
+        packet, unit = self._packet(image), body.unit
+        wrists = {"left": body.points[15, :2], "right": body.points[16, :2]}
+        regions = {}
+        for side, (elbow, index, little) in {"left": (13, 19, 17), "right": (14, 20, 18)}.items():
+            x, y = wrists[side]
+            if -0.3 * unit < x < width + 0.3 * unit and -0.3 * unit < y < height + 0.3 * unit:
+                knuckles = body.points[[index, little], :2].mean(axis=0)
+                regions[side] = wrist_regions(body.points[elbow, :2], wrists[side], knuckles, unit)
+        # First the likeliest region of each side; most hands are found there.
+        answers = [*seen, *(self._settle(self._hand, packet, size, around[0]) for around in regions.values())]
+        found = assign([h for h in answers if h is not None], wrists, unit)
+        missing = [s for s in regions if s not in found or found[s].score < SURE or found[s].fits(s) < 0.7]
+        for side in missing:
+            answers += [self._settle(self._hand, packet, size, region) for region in regions[side][1:]]
             for reach in (0.6, 1.0):
-                hands += self._palm_search(image, packet, points[wrist, :2] * 0.5 + knuckles * 0.5, reach * unit)
-        found = assign([h for h in hands if h is not None], wrists, unit)
-        if track is not None:
-            track.hands = {side: hand_region(hand.points) for side, hand in found.items()}
-        return found
+                answers += self._find_palms(image, packet, regions[side][0], reach * unit)
+        return assign([h for h in answers if h is not None], wrists, unit) if missing else found
 
-    def _palm_search(self, image: Image, packet: Any, centre: Array, reach: float) -> list[Hand | None]:
-        """Hands that the palm detector sees in the enlarged square of half side `reach` around `centre`."""
-        height, width = size = image.shape[:2]
-        left, top = max(0, int(centre[0] - reach)), max(0, int(centre[1] - reach))
-        crop = image[top : max(top, int(centre[1] + reach)), left : max(left, int(centre[0] + reach))]
+    def _find_palms(self, image: Image, packet: Any, around: Region, reach: float) -> list[Hand | None]:
+        """Hands that the palm detector sees in the enlarged square of half side `reach` in the middle of a region."""
+        left, top = max(0, int(around.x - reach)), max(0, int(around.y - reach))
+        crop = image[top : max(top, int(around.y + reach)), left : max(left, int(around.x + reach))]
         if min(crop.shape[:2]) < 8:
             return []
-        factor = 384 / max(crop.shape[:2])
-        large = cv2.resize(crop, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        answer = self._palms.process(large)
+        factor = 384 / max(crop.shape[:2])  # the palm detector reads 192 pixels and likes palms of 40 and more
+        enlarged = cv2.resize(crop, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         hands: list[Hand | None] = []
-        for landmarks in answer.multi_hand_landmarks or ():
-            points = _xyz(landmarks) * np.array([crop.shape[1], crop.shape[0], crop.shape[1]]) + [left, top, 0]
-            hands.append(self._settle(self._hand, packet, size, hand_region(points.astype(np.float32))))
+        for landmarks in self._palms.process(enlarged).multi_hand_landmarks or ():
+            points = _xyz(landmarks) * np.array([crop.shape[1], crop.shape[0], crop.shape[1]], np.float32)
+            region = hand_region(points + np.array([left, top, 0], np.float32))
+            hands.append(self._settle(self._hand, packet, _size(image), region))
         return hands
 
-    def _why_no_face(self, image: Image) -> str:
-        """The one line for a picture without a face."""
-        for quarter in (1, 3, 2):
-            if self._find_faces(np.ascontiguousarray(np.rot90(image, quarter))):
-                return ON_ITS_SIDE.format(180 if quarter == 2 else 90)
-        body = _read_body(self._holistic.process(image), (0, 0), image.shape[:2])
-        return NO_PERSON if body is None or body["visibility"][[11, 12]].min() < 0.5 else NO_FACE
+    def _track_hands(self, image: Image, packet: Any, body: Body, track: _Track) -> dict[str, Hand]:
+        """Hands where they were in the last frame; one that is lost is searched for now and then."""
+        answers = [self._hand(packet, _size(image), region) for region in track.hands.values()]
+        seen = [hand for hand in answers if hand is not None]
+        found = assign(seen, {"left": body.points[15, :2], "right": body.points[16, :2]}, body.unit)
+        lost = any(side not in found for side in track.hands)
+        if lost or (len(found) < 2 and track.frame % SEARCH_EVERY == 0):
+            found = self._find_hands(image, body, seen)
+        track.hands = {side: hand_region(hand.points) for side, hand in found.items()}
+        track.frame += 1
+        return found
 
-    def _detection(self, rgb: Image, found: dict[str, Any], scale: float, people: int, matte: bool) -> Detection:
-        """Our layout from the raw answers, which are in pixels of the image reduced by `scale`."""
-        height, width = rgb.shape[:2]
-        points = np.zeros((COUNT, 3), np.float32)
-        confidence = np.zeros(COUNT, np.float32)
-        hand_world = np.full((2, 21, 3), np.nan, np.float32)
-        world = np.full((33, 3), np.nan, np.float32)
-        face, body, hands = found["face"], found["body"], found["hands"]
-        if body is not None:
-            points[:23] = body["points"][list(BODY_FROM_33)]
-            confidence[:23] = body["visibility"][list(BODY_FROM_33)]
-            confidence[NO_SMALL_TOE] = 0.0
-            world = body["world"]
-        elif face is not None:
-            points[:23], confidence[:23] = _body_from_face(face.points)
-        if face is not None:
-            points[FACE] = face.points
-            confidence[FACE] = face.score
-            # The mesh is far more exact than the body model at nose and eyes; depth stays the body's.
-            points[0, :2] = face.points[4, :2]
-            points[1, :2], points[2, :2] = face.points[473, :2], face.points[468, :2]
-            confidence[:3] = np.maximum(confidence[:3], face.score)
-        for number, (side, part) in enumerate(HANDS.items()):
-            if side in hands:
-                points[part] = hands[side].points
-                confidence[part] = hands[side].score
-                points[9 + number, :2] = hands[side].points[0, :2]
-                confidence[9 + number] = max(confidence[9 + number], hands[side].score)
-                hand_world[number] = hands[side].world
-            elif body is not None:  # finite and near the arm, though unknown
-                points[part, :2] = points[9 + number, :2]
-        points /= scale
-        outside = (points[:, :2] < 0).any(axis=1) | (points[:, 0] > width) | (points[:, 1] > height)
-        confidence[outside] *= OUTSIDE
-        alpha = np.zeros((0, 0), np.float32)
-        if matte:
-            alpha = self._matte(rgb, body, points[:, :2], confidence, scale)
-        keypoints = Keypoints(points[None, :, :2].copy(), confidence[None], (height, width))
-        return Detection(keypoints, points[None, :, 2].copy(), world[None], hand_world[None], alpha[None], people)
-
-    def _matte(self, rgb: Image, body: dict[str, Any] | None, points: Array, confidence: Array, scale: float) -> Array:
-        small, _ = _limited(rgb)
+    def _matte(
+        self, rgb: Image, small: Image, person: Person, points: Array, confidence: Array, scale: float
+    ) -> Array:
         selfie = np.asarray(self._selfie.process(small).segmentation_mask, np.float32)
-        mask = selfie if body is None else body["mask"]
+        mask = selfie if person.body is None else person.body.mask
         unit = float(np.linalg.norm(points[5] - points[6]))
-        alpha = person_matte(small, mask, selfie, points * scale, confidence, unit * scale)
-        if alpha.shape != rgb.shape[:2]:
-            alpha = cv2.resize(alpha, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        return alpha
+        matte = person_matte(small, mask, selfie, points * np.float32(scale), confidence, unit * scale)
+        if small.shape == rgb.shape:
+            return matte
+        return cv2.resize(matte, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
+
+
+def video_keypoints(path: str | Path, fps: float = 25.0, chunk: int = 50) -> Iterator[Keypoints]:
+    """Keypoints of a driving video, resampled to `fps`, in chunks of at most `chunk` frames; memory stays bounded.
+
+    Anything ffmpeg reads. ValueError: no such file, not a video, nobody in it.
+    """
+    parts: list[Keypoints] = []
+    seen = False
+    with PersonDetector(tracking=True) as detector:
+        for detection in detector.video(read_video(path, fps), fps):
+            parts.append(detection.keypoints)
+            seen = seen or bool(detection.keypoints.confidence.any())
+            if len(parts) == chunk:
+                yield _joined(parts)
+                parts = []
+    if not seen:
+        raise ValueError(f"{path}: {NO_PERSON.replace('photo', 'video')}")
+    if parts:
+        yield _joined(parts)
+
+
+def _joined(parts: list[Keypoints]) -> Keypoints:
+    points = np.concatenate([part.points for part in parts])
+    return Keypoints(points, np.concatenate([part.confidence for part in parts]), parts[0].size, parts[0].fps)
+
+
+def _size(image: Image) -> tuple[int, int]:
+    return int(image.shape[0]), int(image.shape[1])
 
 
 def _limited(rgb: Image) -> tuple[Image, float]:
@@ -445,13 +447,8 @@ def _limited(rgb: Image) -> tuple[Image, float]:
     scale = MAX_SIDE / max(rgb.shape[:2])
     if scale >= 1:
         return np.ascontiguousarray(rgb), 1.0
-    size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
-    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), scale
-
-
-def _extent(points: Array) -> float:
-    """Side of the bounding box of points, pixels."""
-    return float(np.ptp(points[:, :2], axis=0).max())
+    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8), scale
 
 
 def _roll(face: Array) -> float:
@@ -460,76 +457,28 @@ def _roll(face: Array) -> float:
     return float(np.arctan2(eyes[1], eyes[0]))
 
 
-def _belongs(body: dict[str, Any], face: Hand) -> bool:
-    """Whether this body's head is that face."""
-    head = body["points"][:11, :2].mean(axis=0)
-    return bool(np.linalg.norm(head - face.points[:, :2].mean(axis=0)) < 0.6 * _extent(face.points))
+def _distinct_faces(faces: list[Hand]) -> list[Hand]:
+    """Every face once, the largest first."""
+    kept: list[Hand] = []
+    for face in sorted(faces, key=lambda f: -extent(f.points)):
+        centre = face.points[:, :2].mean(axis=0)
+        if all(np.linalg.norm(k.points[:, :2].mean(axis=0) - centre) > 0.5 * extent(k.points) for k in kept):
+            kept.append(face)
+    return kept
 
 
-def _read_body(answer: Any, corner: tuple[int, int], size: tuple[int, int]) -> dict[str, Any] | None:
-    """The holistic graph's answer about a crop with its top-left `corner`, in the pixels of the image of `size`."""
+def _read_body(answer: Any, corner: tuple[int, int], size: tuple[int, int]) -> Body | None:
+    """The pose graph's answer about a crop with its top-left `corner` (x, y), in the image of `size`."""
     if answer.pose_landmarks is None:
         return None
     mask = np.asarray(answer.segmentation_mask, np.float32)
     high, wide = mask.shape
-    stretch, shift = np.array([wide, high, wide], np.float32), np.array([*corner, 0], np.float32)
-    points = _xyz(answer.pose_landmarks) * stretch + shift
+    points = _xyz(answer.pose_landmarks) * np.array([wide, high, wide], np.float32)
     full = np.zeros(size, np.float32)
     full[corner[1] : corner[1] + high, corner[0] : corner[0] + wide] = mask
-    hands = [h for h in (answer.left_hand_landmarks, answer.right_hand_landmarks) if h is not None]
-    return {
-        "points": points,
-        "visibility": np.array([p.visibility for p in answer.pose_landmarks.landmark], np.float32),
-        "world": _xyz(answer.pose_world_landmarks),
-        "mask": full,
-        "unit": max(float(np.linalg.norm(points[11, :2] - points[12, :2])), 8.0),
-        "hand_regions": [hand_region(_xyz(h) * stretch + shift) for h in hands],
-    }
-
-
-def _body_from_face(face: Array) -> tuple[Array, Array]:
-    """A guess at the body (23, 3) for a close-up whose body was not found: ordinary proportions, low confidence."""
-    size = _extent(face)
-    x, y = face[:, :2].mean(axis=0)
-    points = np.zeros((23, 3), np.float32)
-    places = {5: (0.9, 1.15), 6: (-0.9, 1.15), 7: (1.1, 2.5), 8: (-1.1, 2.5), 9: (1.1, 3.7), 10: (-1.1, 3.7),
-              11: (0.6, 3.6), 12: (-0.6, 3.6), 3: (0.5, 0.0), 4: (-0.5, 0.0)}  # fmt: skip
-    for index in range(23):
-        right, down = places.get(index, (0.0, 6.0))
-        points[index, :2] = x + right * size, y + down * size
-    confidence = np.zeros(23, np.float32)
-    confidence[[5, 6]] = 0.3
-    return points, confidence
-
-
-def video_keypoints(path: str | Path, fps: float = 25.0, chunk: int = 50) -> Iterator[Keypoints]:
-    """Keypoints of a driving video, resampled to `fps`, in chunks of at most `chunk` frames; memory stays bounded.
-
-    Anything ffmpeg reads. ValueError: no such file, not a video, nobody in it.
-    """
-    import imageio_ffmpeg
-
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"no such video: {path}; check the path")
-    reader = imageio_ffmpeg.read_frames(str(path), output_params=["-vf", f"fps={fps}", "-an"])
-    try:
-        width, height = next(reader)["size"]
-    except (OSError, RuntimeError, StopIteration, KeyError):
-        raise ValueError(f"{path} is not a video that ffmpeg can read; convert it to mp4") from None
-    frames = (np.frombuffer(data, np.uint8).reshape(height, width, 3) for data in reader)
-    seen = False
-    with PersonDetector(tracking=True) as detector:
-        points: list[Array] = []
-        confidence: list[Array] = []
-        for detection in detector.video(frames, fps):
-            points.append(detection.keypoints.points)
-            confidence.append(detection.keypoints.confidence)
-            seen = seen or bool(detection.keypoints.confidence.any())
-            if len(points) == chunk:
-                yield Keypoints(np.concatenate(points), np.concatenate(confidence), (height, width), fps)
-                points, confidence = [], []
-        if points:
-            yield Keypoints(np.concatenate(points), np.concatenate(confidence), (height, width), fps)
-    if not seen:
-        raise ValueError(f"{path}: {NO_PERSON.replace('photo', 'video')}")
+    return Body(
+        points + np.array([*corner, 0], np.float32),
+        np.array([p.visibility for p in answer.pose_landmarks.landmark], np.float32),
+        _xyz(answer.pose_world_landmarks),
+        full,
+    )

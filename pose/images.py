@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,23 @@ def _to_rgb(image) -> NDArray[np.uint8]:  # type: ignore[no-untyped-def]
         backdrop = Image.new("RGBA", layer.size, (BACKDROP,) * 3 + (255,))
         return np.asarray(Image.alpha_composite(backdrop, layer).convert("RGB")).copy()
     return np.asarray(image.convert("RGB")).copy()
+
+
+def read_video(path: str | Path, fps: float, max_side: int = 1920) -> Iterator[NDArray[np.uint8]]:
+    """Upright frames of a video at `fps`, uint8 RGB (H, W, 3), one at a time, no side longer than `max_side`.
+
+    Frames are repeated or left out to reach `fps` (ffmpeg's fps filter). ValueError: no such file, not a video.
+    """
+    import imageio_ffmpeg
+
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"no such video: {path}; check the path")
+    fit = f"scale='min({max_side},iw)':'min({max_side},ih)':force_original_aspect_ratio=decrease:force_divisible_by=2"
+    reader = imageio_ffmpeg.read_frames(str(path), output_params=["-an", "-vf", f"fps={fps},{fit}"])
+    try:
+        width, height = next(reader)["size"]
+    except (OSError, RuntimeError, StopIteration, KeyError):
+        raise ValueError(f"{path} is not a video that ffmpeg can read; convert it to mp4") from None
+    for data in reader:
+        yield np.frombuffer(data, np.uint8).reshape(height, width, 3)

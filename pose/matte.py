@@ -5,6 +5,8 @@ Letters: H W image size. Lengths in shoulder widths (sw) were tuned by eye on ha
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from pose.keypoints import FACE_OVAL, HAND_EDGES
 
 Array = NDArray[np.float32]
+Mask = NDArray[Any]  # (H, W) uint8, 0 or 1 where not said otherwise; cv2 returns no exact type
 
 WORK_SIDE = 512  # the colour model runs at this size; edges are refined at full size afterwards
 FINGER = 0.03  # radius of a finger, sw
@@ -58,38 +61,36 @@ def person_matte(
     trimap[core & _torso_and_head(size, points, confidence, unit)] = cv2.GC_FGD
     trimap[(both > 0.95) & (inside > 0.025 * unit)] = cv2.GC_FGD
     trimap[bones > 0] = cv2.GC_FGD
-    mask = likely
+    mask: Mask = likely
     if (trimap == cv2.GC_BGD).any() and (trimap == cv2.GC_FGD).any():
         cv2.setRNGSeed(0)  # GrabCut clusters colours with k-means
         bgr = np.ascontiguousarray(small[..., ::-1])
-        cv2.grabCut(bgr, trimap, None, np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(bgr, trimap, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
         mask = ((trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)).astype(np.uint8)
     mask = cv2.medianBlur(mask * 255, 5)
     mask = _main_pieces(mask, bones)
 
-    soft = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
+    soft: NDArray[Any] = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
     guide = image.astype(np.float32) / 255
     radius = max(2, round(4 / scale * 0.75))
     soft = cv2.ximgproc.guidedFilter(guide, soft, radius, 2e-4)
     return np.clip((soft - 0.15) / 0.7, 0, 1).astype(np.float32)
 
 
-def _disc(radius: float) -> NDArray[np.uint8]:
+def _disc(radius: float) -> Mask:
     side = 2 * max(1, round(radius)) + 1
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
 
 
-def _skeleton(
-    size: tuple[int, int], points: Array, confidence: Array, unit: float
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _skeleton(size: tuple[int, int], points: Array, confidence: Array, unit: float) -> tuple[Mask, Mask]:
     """Masks of what is surely person along the bones, and of the hands' capsules (rims uncertain)."""
     bones = np.zeros(size[::-1], np.uint8)
     fingers = np.zeros(size[::-1], np.uint8)
     low, high = -4.0 * max(size), 5.0 * max(size)
 
-    def line(mask: NDArray[np.uint8], a: int, b: int, radius: float) -> None:
-        start, end = (tuple(int(round(v)) for v in np.clip(points[i], low, high)) for i in (a, b))
-        cv2.line(mask, start, end, 1, max(1, round(2 * radius)), cv2.LINE_8)
+    def line(mask: Mask, a: int, b: int, radius: float) -> None:
+        ends = np.clip(points[[a, b]], low, high).round().astype(int).tolist()
+        cv2.line(mask, ends[0], ends[1], (1,), max(1, round(2 * radius)), cv2.LINE_8)
 
     for a, b in ((5, 7), (7, 9), (6, 8), (8, 10)):
         if min(confidence[a], confidence[b]) > 0.5:
@@ -101,8 +102,8 @@ def _skeleton(
                 line(fingers, base + a, base + b, FINGER * unit)
             palm = points[[base + i for i in (0, 5, 9, 13, 17)]]
             hull = cv2.convexHull(np.clip(palm, low, high).astype(np.int32))
-            cv2.fillConvexPoly(fingers, hull, 1)
-            cv2.fillConvexPoly(bones, hull, 1)
+            cv2.fillConvexPoly(fingers, hull, (1,))
+            cv2.fillConvexPoly(bones, hull, (1,))
     return bones, fingers
 
 
@@ -113,16 +114,16 @@ def _torso_and_head(size: tuple[int, int], points: Array, confidence: Array, uni
     if confidence[[11, 12]].min() < 0.1:
         hips = shoulders + np.array([0.0, 1.5 * unit], np.float32)
     middle = np.concatenate([shoulders.mean(0) + 0.6 * (shoulders - shoulders.mean(0)), hips[::-1]])
-    cv2.fillConvexPoly(mask, cv2.convexHull(np.clip(middle, -9999, 9999).astype(np.int32)), 1)
+    cv2.fillConvexPoly(mask, cv2.convexHull(np.clip(middle, -9999, 9999).astype(np.int32)), (1,))
     face = points[65 + np.array(FACE_OVAL)]
     if confidence[65] > 0.3:
-        cv2.fillConvexPoly(mask, cv2.convexHull(np.clip(face, -9999, 9999).astype(np.int32)), 1)
+        cv2.fillConvexPoly(mask, cv2.convexHull(np.clip(face, -9999, 9999).astype(np.int32)), (1,))
     neck = int(np.clip(points[[5, 6], 1].mean() - 0.1 * unit, 0, size[1]))
     mask[:neck] = 1
     return mask > 0
 
 
-def _main_pieces(mask: NDArray[np.uint8], bones: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _main_pieces(mask: Mask, bones: Mask) -> Mask:
     """Drop islands that no bone touches and that are small; fill pinholes."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((mask > 127).astype(np.uint8))
     if count <= 1:
