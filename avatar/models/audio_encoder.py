@@ -28,6 +28,8 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from avatar.models.loading import StrictLoading
+
 SAMPLE_RATE = 16000
 FRONT_ENDS = ("mel", "wav2vec2", "wavlm")
 FIELD = 400  # samples that one state sees: 25 ms, the receptive field of wav2vec 2.0's convolutions and our mel window
@@ -62,7 +64,7 @@ def window_frames(states: Tensor, window: int) -> Tensor:
     return states[index.clamp(0, len(states) - 1).to(states.device)]
 
 
-class AudioEncoder(ModelMixin, ConfigMixin):
+class AudioEncoder(StrictLoading, ModelMixin, ConfigMixin):
     """Speech network (frozen) and projection to audio tokens (trained).
 
     Inference calls `encode` (whole recording) or `stream` (chunks of any size); both give (F, T, audio_dim) tokens.
@@ -90,21 +92,18 @@ class AudioEncoder(ModelMixin, ConfigMixin):
             raise ValueError(f"front_end must be one of {', '.join(FRONT_ENDS)}, got {front_end!r}")
         if (front_end == "mel") != (speech_config is None):
             raise ValueError(f"front_end {front_end!r} got speech_config {speech_config}; only 'mel' goes without one")
+        self.layers: tuple[int, ...] = ()
         if front_end == "mel":
-            self.speech, self.layers = None, ()
+            self.speech = None
             self.num_states, self.state_dim, self.stride, self.slices = MEL_SLICES, mel_bands, MEL_STRIDE, MEL_SLICES
         else:
             self.speech = _speech_network(front_end, speech_config or {}).requires_grad_(False).eval()
-            depth = self.speech.config.num_hidden_layers
+            depth = int(self.speech.config.num_hidden_layers)
             self.layers = tuple(range(1, depth + 1)) if layers is None else tuple(layers)
             if not all(0 <= layer <= depth for layer in self.layers):
                 raise ValueError(f"layers must be 0 (the input) to {depth}, got {self.layers}")
-            self.num_states, self.state_dim, self.stride = (
-                len(self.layers),
-                self.speech.config.hidden_size,
-                SPEECH_STRIDE,
-            )
-            self.slices = 1
+            self.num_states, self.state_dim = len(self.layers), int(self.speech.config.hidden_size)
+            self.stride, self.slices = SPEECH_STRIDE, 1
         self.projection = nn.Sequential(
             nn.Linear((2 * window + 1) * self.num_states * self.state_dim, hidden_dim),
             nn.ReLU(),
@@ -230,7 +229,7 @@ class AudioEncoder(ModelMixin, ConfigMixin):
         return states.reshape(frames, self.num_states, self.state_dim)
 
 
-def _speech_network(front_end: str, config: dict[str, Any]) -> nn.Module:
+def _speech_network(front_end: str, config: dict[str, Any]) -> Any:
     """The transformers model of a front end, with random weights."""
     from transformers import Wav2Vec2Config, Wav2Vec2Model, WavLMConfig, WavLMModel
 

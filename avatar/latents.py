@@ -1,0 +1,67 @@
+"""Pictures to latents and back, with one face for AutoencoderKL and AutoencoderTiny, in chunks of bounded memory.
+
+Letters: N images, H W image size, C h w latent channels and size. Images are [0, 1] here and [-1, 1] inside the VAE.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
+from torch import Tensor
+
+Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny
+CHUNK = 4  # images at a time: 2 GB of activations for SD's VAE at 512² and fp32
+
+
+def spatial_factor(vae: Autoencoder) -> int:
+    """Image pixels a latent cell, along one side."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
+
+
+def latent_channels(vae: Autoencoder) -> int:
+    return int(vae.config.latent_channels)
+
+
+@torch.no_grad()
+def encode(
+    vae: Autoencoder,
+    images: Tensor,  # (N, 3, H, W) in [0, 1]
+    chunk: int = CHUNK,
+) -> Tensor:
+    """Scaled latents (N, C, h, w), float32: the mean of the distribution where the VAE has one."""
+    factor = spatial_factor(vae)
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % factor or images.shape[3] % factor:
+        raise ValueError(
+            f"images must be (N, 3, H, W), H and W multiples of {factor}, got {tuple(images.shape)}; crop them first"
+        )
+    shift, scale = _shift_and_scale(vae)
+    latents = []
+    for part in images.split(chunk):
+        encoded = vae.encode(part.to(vae.device, vae.dtype) * 2 - 1)
+        mean = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+        latents.append((mean.float() - shift) * scale)
+    return torch.cat(latents)
+
+
+@torch.no_grad()
+def decode(
+    vae: Autoencoder,
+    latents: Tensor,  # (N, C, h, w) scaled
+    chunk: int = CHUNK,
+) -> Tensor:
+    """Images (N, 3, H, W) in [0, 1], float32."""
+    if latents.ndim != 4 or latents.shape[1] != latent_channels(vae):
+        raise ValueError(f"latents must be (N, {latent_channels(vae)}, h, w), got {tuple(latents.shape)}")
+    shift, scale = _shift_and_scale(vae)
+    images = []
+    for part in latents.split(chunk):
+        decoded = vae.decode((part.to(vae.device) / scale + shift).to(vae.dtype)).sample
+        images.append((decoded.float() / 2 + 0.5).clamp(0, 1))
+    return torch.cat(images)
+
+
+def _shift_and_scale(vae: Autoencoder) -> tuple[float, float]:
+    """What makes the VAE's latents zero mean and unit variance: scaled = (latents - shift) * scale."""
+    return float(vae.config.get("shift_factor") or 0.0), float(vae.config.get("scaling_factor") or 1.0)
