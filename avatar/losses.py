@@ -126,9 +126,8 @@ def heatmap_loss(
     weights = weights.float()
     losses = []
     for layer in heatmaps:
-        wanted = F.adaptive_max_pool2d(
-            target.float(), (layer.shape[-2], layer.shape[-1])
-        )  # a mean would flatten the small peaks
+        # Not a mean, which would flatten the small peaks.
+        wanted = F.adaptive_max_pool2d(target.float(), (layer.shape[-2], layer.shape[-1]))
         error = (layer.float() - wanted).square().mean((2, 3))
         losses.append((error * weights).sum(1) / weights.sum(1).clamp(min=1e-6))
     return torch.stack(losses).mean(0)
