@@ -137,8 +137,8 @@ def run(args: argparse.Namespace) -> str:
     from tqdm import tqdm
 
     from infer.preview import ContactSheet
-    from infer.synthesis import Synthesis, to_uint8
-    from pose.draw import draw_keypoints
+    from infer.synthesis import Synthesis
+    from pose.draw import draw_all
     from pose.keypoints import Keypoints
     from pose.motion import Motion
 
@@ -166,10 +166,10 @@ def run(args: argparse.Namespace) -> str:
         if writer.written:
             print(f"going on from frame {writer.written} of an interrupted run", file=sys.stderr)
         for part, prior in synthesis.frames(kept(keypoints, points), skip=writer.written):
-            for k, frame in enumerate(to_uint8(prior.frames)):
+            for k, frame in enumerate(synthesis.pictures(prior.frames)):
                 if sheet is not None and sheet.wants(writer.written):
-                    skeleton = draw_keypoints(part[slice(k, k + 1)])
-                    sheet.add(writer.written, writer.written / args.fps, frame, to_uint8(skeleton)[0])
+                    skeleton = draw_all(part[slice(k, k + 1)])[0]
+                    sheet.add(writer.written, writer.written / args.fps, frame, skeleton)
                 writer.write(frame)
             bar.update(len(part))
 
@@ -177,7 +177,7 @@ def run(args: argparse.Namespace) -> str:
     if motions:
         save_atomically(args.motion_out, lambda path: save_motion(path, Motion.concatenated(motions)))
     if points:
-        save_atomically(args.keypoints_out, Keypoints.concatenated(points).save)
+        save_atomically(args.keypoints_out, Keypoints.concatenated(points).resized(size).save)
     if sheet is not None:
         save_atomically(args.output.with_suffix(".png"), sheet.save)
     return f"{args.output}: {plan}, made in {time.monotonic() - began:.1f} s"

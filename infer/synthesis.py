@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.sizes import crop_to_aspect, resize, working_size
+from avatar.sizes import MULTIPLE, crop_to_aspect, resize, working_size
 from pose.keypoints import Keypoints
 from pose.motion import Motion
 
@@ -30,7 +30,8 @@ BATCH = 8  # frames warped at a time: 16 MB of float frames at 512², and enough
 class Synthesis:
     """One person, ready to move: detects and prepares the photo at construction (about 3 s on two cores).
 
-    `photo` (H, W, 3) uint8 RGB. `size`: (height, width) of the frames. ValueError when the photo shows nobody.
+    `photo` (H, W, 3) uint8 RGB. `size`: (height, width) of the finished frames; the work is done at `work_size`, the
+    next multiples of 64. ValueError when the photo shows nobody.
     """
 
     def __init__(
@@ -42,13 +43,14 @@ class Synthesis:
         from pose.retarget import Retargeter
 
         self.fps, self.seed, self.size = fps, seed, size
+        self.work_size = (-(-size[0] // MULTIPLE) * MULTIPLE, -(-size[1] // MULTIPLE) * MULTIPLE)
         photo = crop_to_aspect(photo, size)
         reduction = DETECTION_SIDE / max(photo.shape[:2])
         if reduction < 1:
             photo = resize(photo, (round(photo.shape[0] * reduction), round(photo.shape[1] * reduction)))
-        self.image = resize(photo, size)
+        self.image = resize(photo, self.work_size)
         with PersonDetector() as detector:
-            self.detection = detector.image(photo).resized(size)
+            self.detection = detector.image(photo).resized(self.work_size)
         self.retargeter = Retargeter(self.detection, fps=fps)
         reference = self.detection.keypoints
         self.prior = GeometricPrior(
@@ -89,6 +91,14 @@ class Synthesis:
             for start in range(0, len(chunk), BATCH):
                 part = chunk[slice(start, start + BATCH)]
                 yield part, self.prior.render(part)
+
+    def pictures(self, frames: Tensor) -> NDArray[np.uint8]:
+        """Frames (F, 3, H, W) in [0, 1] at `work_size` as (F, H, W, 3) uint8 at `size`, on the CPU."""
+        from torch.nn import functional
+
+        if self.work_size != self.size:
+            frames = functional.interpolate(frames, self.size, mode="bicubic", antialias=True)
+        return to_uint8(frames)
 
 
 def to_uint8(frames: Tensor) -> NDArray[np.uint8]:

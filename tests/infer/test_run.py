@@ -78,8 +78,8 @@ def test_same_seed_same_bytes_another_seed_another_video(inputs, tmp_path):
 
 
 def test_half_body_example_at_an_odd_size(tmp_path, inputs):
-    run_ok("--image", PRESENTER, "--audio", inputs / "speech.wav", "--size", "321x259", "--output", tmp_path / "x.webm",
-           "--motion-out", tmp_path / "x.bvh")  # fmt: skip
+    output = ("--output", tmp_path / "x.webm", "--motion-out", tmp_path / "x.bvh")
+    run_ok("--image", PRESENTER, "--audio", inputs / "speech.wav", "--size", "321x259", *output)
     assert frames_of(tmp_path / "x.webm").shape == (40, 260, 322, 3)
 
 
