@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pose.draw import draw_body, draw_hands
 from pose.keypoints import FACE, FACE_OVAL, HANDS, Keypoints
 
 Array = NDArray[np.float32]
@@ -97,8 +98,6 @@ def pose_map(kind: str, keypoints: Keypoints | None, frames: int, size: tuple[in
         raise ValueError(f"condition kind {kind!r} needs keypoints, got None; pass them or use 'box' or 'none'")
     if keypoints.size != size:
         raise ValueError(f"keypoints are for images of {keypoints.size}, got {size}; use Keypoints.resized first")
-    from pose.draw import draw_body, draw_hands
-
     draw = draw_body if kind == "body" else draw_hands
     return np.ascontiguousarray(draw(keypoints).transpose(3, 0, 1, 2), dtype=np.float32) / 255.0
 
