@@ -83,14 +83,19 @@ class Synthesis:
 
     def frames(self, keypoints: Iterator[Keypoints], skip: int = 0) -> Iterator[tuple[Keypoints, Prior]]:
         """Frames in batches, with the keypoints that drove them; the first `skip` frames are left out."""
+        waiting: list[Keypoints] = []
         for chunk in keypoints:
-            if skip >= len(chunk):
-                skip -= len(chunk)
-                continue
-            chunk, skip = chunk[slice(skip, None)], 0
-            for start in range(0, len(chunk), BATCH):
-                part = chunk[slice(start, start + BATCH)]
+            skipped = min(skip, len(chunk))
+            skip -= skipped
+            waiting.append(chunk[slice(skipped, None)])
+            ready = Keypoints.concatenated(waiting)
+            whole = len(ready) // BATCH * BATCH  # full batches keep both cores busy; the rest waits for its fellows
+            for start in range(0, whole, BATCH):
+                part = ready[slice(start, start + BATCH)]
                 yield part, self.prior.render(part)
+            waiting = [ready[slice(whole, None)]]
+        if waiting and len(waiting[0]):
+            yield waiting[0], self.prior.render(waiting[0])
 
     def pictures(self, frames: Tensor) -> NDArray[np.uint8]:
         """Frames (F, 3, H, W) in [0, 1] at `work_size` as (F, H, W, 3) uint8 at `size`, on the CPU."""
