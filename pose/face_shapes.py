@@ -14,8 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pose.keypoints import LEFT_BROW, LEFT_EYE_LOWER, LEFT_EYE_UPPER, LEFT_IRIS
-from pose.keypoints import RIGHT_BROW, RIGHT_EYE_LOWER, RIGHT_EYE_UPPER, RIGHT_IRIS
+from pose.keypoints import (
+    LEFT_BROW,
+    LEFT_EYE_LOWER,
+    LEFT_EYE_UPPER,
+    LEFT_IRIS,
+    RIGHT_BROW,
+    RIGHT_EYE_LOWER,
+    RIGHT_EYE_UPPER,
+    RIGHT_IRIS,
+)
 from pose.motion import EXPRESSION_NAMES, expression_index
 
 Array = NDArray[np.float32]

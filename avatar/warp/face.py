@@ -21,7 +21,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from avatar.warp.eyes import Eyeball
 from avatar.warp.mouth import MouthInterior
+from avatar.warp.outline import polygon
 from pose.keypoints import (
     FACE_OVAL,
     LEFT_EYE_LOWER,
@@ -41,6 +43,12 @@ Ints = NDArray[np.int32]
 
 MESH = 468  # points that carry triangles; the ten of the irises only tell the gaze
 EYES = ((RIGHT_EYE_UPPER, RIGHT_EYE_LOWER, RIGHT_IRIS), (LEFT_EYE_UPPER, LEFT_EYE_LOWER, LEFT_IRIS))
+UPPER, LOWER = list(LIPS_INNER_UPPER[1:-1]), list(LIPS_INNER_LOWER[1:-1])
+LIDS = [(list(upper[1:-1]), list(lower[1:-1])) for upper, lower, _ in EYES]
+LID_SKIN = (  # outlines half-way up the upper and down the lower lids
+    (33, 247, 30, 29, 27, 28, 56, 190, 133, 112, 26, 22, 23, 24, 110, 25),
+    (263, 467, 260, 259, 257, 258, 286, 414, 362, 341, 256, 252, 253, 254, 339, 255),
+)
 RING_SIDE, RING_BELOW = 0.16, 0.30  # width of the fading ring in parts of the face's height; below, chins drop into it
 SHIFT = 4  # fractional bits of polygon corners in OpenCV's drawing
 STRETCH_GOOD, STRETCH_BAD = 1.2, 2.5  # confidence falls from 1 to 0 between them (prototype: 33 of 38 photos clean)
@@ -68,11 +76,6 @@ def strip(first: tuple[int, ...], second: tuple[int, ...]) -> list[tuple[int, in
     return [t for t in triangles if len(set(t)) == 3]
 
 
-def polygon(points: Array, first: tuple[int, ...], second: tuple[int, ...]) -> Array:
-    """The closed outline along `first` and back along `second`, (N, 2)."""
-    return points[[*first, *second[-2:0:-1]]]
-
-
 class FaceWarp:
     """Draws one face, given the photo `image` (H, W, 3) uint8 RGB and its mesh `face` (V, 2)."""
 
@@ -82,17 +85,15 @@ class FaceWarp:
         height, width = image.shape[:2]
         self._face = face.astype(np.float32)
         source = self._face[:MESH].copy()
-        upper, lower = list(LIPS_INNER_UPPER[1:-1]), list(LIPS_INNER_LOWER[1:-1])
+        tall = float(np.linalg.norm(self._face[10] - self._face[152]))
+        self._down = down = (self._face[152] - self._face[10]) / tall
         # Lips that touch are detected as much as half a pixel apart, or crossed: cut them along one line.
-        touching = np.linalg.norm(source[upper] - source[lower], axis=1) < 0.8
-        middle = (source[upper] + source[lower]) / 2
-        source[upper] = np.where(touching[:, None], middle, source[upper])
-        source[lower] = np.where(touching[:, None], middle, source[lower])
+        self._part(source, 0.8)
+        self._cut = source.copy()
+        self._place_lids(source, self._cut)
 
         # The fading ring: the mesh's outline pushed outwards, further below the chin.
         oval = source[list(FACE_OVAL)]
-        tall = float(np.linalg.norm(self._face[10] - self._face[152]))
-        down = (self._face[152] - self._face[10]) / tall
         outwards = oval - oval.mean(axis=0)
         outwards /= np.linalg.norm(outwards, axis=1, keepdims=True)
         below = np.clip(outwards @ down, 0, 1)[:, None] ** 2
@@ -123,8 +124,30 @@ class FaceWarp:
         self._pixels = np.stack([columns + 0.5, rows + 0.5], axis=-1)  # (h, w, 2) centres
         ramp = [np.minimum(np.arange(n), np.arange(n)[::-1]) / 4.0 for n in self._pixels.shape[:2]]
         self._window = np.clip(np.minimum(ramp[0][:, None], ramp[1][None]), 0, 1).astype(np.float32)[..., None]
-        self._nearest_eye = self._nearest_in_eyes()
+        self._eyes = [Eyeball(image, self._face, *eye) for eye in EYES]
         self._mouth = MouthInterior(image, self._face)
+
+    def _part(self, points: Array, least: float) -> None:
+        """Bring lips and lids that are crossed or less than `least` pixels open to their middle line, in place."""
+        for upper, lower in ((UPPER, LOWER), *LIDS):
+            gap = (points[lower] - points[upper]) @ self._down
+            middle = (points[upper] + points[lower]) / 2
+            points[upper] = np.where(gap[:, None] < least, middle, points[upper])
+            points[lower] = np.where(gap[:, None] < least, middle, points[lower])
+
+    def _place_lids(self, points: Array, own: Array) -> None:
+        """Set the edges of the skin around the eyes a little outside the mesh's lids, in place.
+
+        The mesh's lower lid runs inside the wet rim, its upper one at the roots of the lashes: without this, closed
+        lids show a line of white. The more a lid closes against the photo's `own`, the less it is set off.
+        """
+        for upper, lower in LIDS:
+            gap = points[lower] - points[upper]
+            wide = np.linalg.norm(gap, axis=1, keepdims=True)
+            full = np.linalg.norm(own[lower] - own[upper], axis=1, keepdims=True)
+            outwards = np.minimum(wide / np.maximum(full, 1e-3), 1) * gap / np.maximum(wide, 1e-3)
+            points[lower] += 0.12 * gap + 0.4 * outwards
+            points[upper] -= 0.04 * gap + 0.3 * outwards
 
     def _areas(self, points: Array) -> Array:
         """Twice the signed area of every triangle, (T,)."""
@@ -141,19 +164,13 @@ class FaceWarp:
             cv2.fillPoly(mask, [self._fixed_point(outline)], 255, cv2.LINE_8, SHIFT)
         return mask
 
-    def _nearest_in_eyes(self) -> Array:
-        """For each pixel of the box the nearest place inside the photo's open eyes, (h, w, 2)."""
-        inside = self._mask([polygon(self._face, upper, lower) for upper, lower, _ in EYES])
-        _, labels = cv2.distanceTransformWithLabels(255 - inside, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
-        places = np.zeros((labels.max() + 1, 2), np.float32)
-        places[labels[inside > 0]] = self._pixels[inside > 0]
-        return places[labels]
-
     def field(self, face: Array) -> FaceField:
         """How to draw the `face` (V, 2), aligned to the photo's head."""
         shift = face.astype(np.float32) - self._face
         target = self._source.copy()
-        target[:MESH] += shift[:MESH]
+        target[:MESH] = self._cut + shift[:MESH]
+        self._part(target, 0.0)
+        self._place_lids(target, self._cut)
 
         # 1. Skin: each pixel's triangle, and each triangle's way back to the photo.
         tables, drawn = self._ways_back(target)
@@ -162,80 +179,59 @@ class FaceWarp:
         corners = self._fixed_point(target)[self._triangles]
         for index in drawn:
             cv2.fillConvexPoly(ids, corners[index], int(index), cv2.LINE_8, SHIFT)
-        ways = tables.take(ids.ravel(), axis=0).reshape(height, width, 7)
-        displacement = ways[..., 0:2] * self._pixels[..., :1] + ways[..., 2:4] * self._pixels[..., 1:]
-        displacement += ways[..., 4:6]
-        confidence = ways[..., 6]
+        ids = ids.astype(np.intp)
+        displacement = np.empty((height, width, 2), np.float32)
+        x, y = self._pixels[..., 0], self._pixels[..., 1]
+        for axis, (by_x, by_y, origin) in enumerate(tables[:6].reshape(3, 2, -1).swapaxes(0, 1)):
+            displacement[..., axis] = by_x.take(ids) * x + by_y.take(ids) * y + origin.take(ids)
+        confidence = tables[6].take(ids)
 
         # 2. Smooth, but for lips and lids.
         lips = polygon(target, LIPS_OUTER_UPPER, LIPS_OUTER_LOWER)
         apertures = [polygon(target, upper, lower) for upper, lower, _ in EYES]
-        sharp = cv2.GaussianBlur(self._mask([lips, *apertures]), (0, 0), 1.5 * self._smooth)
+        eyes = [target[list(points)] for points in LID_SKIN]
+        sharp = cv2.GaussianBlur(self._mask([lips, *eyes]), (0, 0), 1.5 * self._smooth)
         weight = np.clip(1 - sharp.astype(np.float32) / 64, 0, 1)[..., None]
         displacement += weight * (cv2.GaussianBlur(displacement, (0, 0), self._smooth) - displacement)
 
         # 3. Eyes behind the lids.
-        self._turn_eyes(displacement, shift, apertures)
+        overlay = np.zeros((height, width, 4), np.float32)
+        for eye, aperture in zip(self._eyes, apertures, strict=True):
+            eye.draw(face, aperture, self._pixels, displacement, overlay, confidence)
 
         # 4. Mouth.
-        overlay = np.zeros((height, width, 4), np.float32)
-        self._mouth.draw(face, target, self._pixels, overlay, displacement)
-        confidence = np.minimum(confidence, 1 - overlay[..., 3])
+        self._mouth.draw(face, target, self._pixels, displacement, overlay, confidence)
         return FaceField(self.box, displacement * self._window, overlay, confidence)
 
     def _ways_back(self, target: Array) -> tuple[Array, Ints]:
-        """Per triangle the displacement as a plane and its confidence, (T + 1, 7), and which to paint in which order.
+        """Per triangle the displacement as a plane and its confidence, (7, T + 1), and which to paint in which order.
 
-        A row is (dx/dx, dy/dx, dx/dy, dy/dy, dx, dy at the origin, confidence); the last one serves uncovered pixels.
+        Rows: dx/dx, dy/dx, dx/dy, dy/dy, dx and dy at the origin, confidence; the last column is for uncovered pixels.
         """
         a, b, c = (target[self._triangles[:, corner]] for corner in range(3))
         s, t, u = (self._source[self._triangles[:, corner]] for corner in range(3))
         area = self._areas(target)
         safe = np.where(np.abs(area) < 1e-3, 1, area)[:, None]
-        # Columns of the map from target to source edges: by x and by y.
+        # Columns of the map from target to source: what a step along x, along y leads to.
         by_x = ((t - s) * (c - a)[:, 1:] - (u - s) * (b - a)[:, 1:]) / safe
         by_y = ((u - s) * (b - a)[:, :1] - (t - s) * (c - a)[:, :1]) / safe
-        by_x[:, 0] -= 1
-        by_y[:, 1] -= 1
-        origin = s - a - by_x * a[:, :1] - by_y * a[:, 1:]
-
         # Smallest singular value of the map: its inverse is how far the photo is stretched.
-        square = (by_x[:, 0] + 1) ** 2 + by_x[:, 1] ** 2 + by_y[:, 0] ** 2 + (by_y[:, 1] + 1) ** 2
-        determinant = (by_x[:, 0] + 1) * (by_y[:, 1] + 1) - by_x[:, 1] * by_y[:, 0]
+        square = (by_x**2 + by_y**2).sum(axis=1)
+        determinant = by_x[:, 0] * by_y[:, 1] - by_x[:, 1] * by_y[:, 0]
         least = (square - np.sqrt(np.maximum(square**2 - 4 * determinant**2, 0))) / 2
         stretch = 1 / np.sqrt(np.maximum(least, 1e-6))
         sure = np.clip((STRETCH_BAD - stretch) / (STRETCH_BAD - STRETCH_GOOD), 0, 1)
+        by_x[:, 0] -= 1
+        by_y[:, 1] -= 1
+        origin = s - a - by_x * a[:, :1] - by_y * a[:, 1:]
+        # A triangle seen edge on has a wild plane, which would reach over its outline: shift it as a whole.
+        sliver = square > 64
+        by_x[sliver], by_y[sliver] = 0, 0
+        origin[sliver] = ((s - a + t - b + u - c) / 3)[sliver]
+
         front = area * self._turning > 0
         rows = np.column_stack([by_x, by_y, origin, np.where(front, sure, 0)])
-        rows = np.concatenate([rows, [[0, 0, 0, 0, 0, 0, 1]]]).astype(np.float32)
+        rows = np.concatenate([rows, [[0, 0, 0, 0, 0, 0, 1]]]).T.astype(np.float32)
         # Triangles turned away go first, so that those in front cover them.
         visible = np.abs(area) >= 1e-3
         return rows, np.concatenate([np.flatnonzero(visible & ~front), np.flatnonzero(visible & front)])
-
-    def _turn_eyes(self, displacement: Array, shift: Array, apertures: list[Array]) -> None:
-        """Write the eyeballs' displacement into the open part of the eyes."""
-        for (upper, lower, iris), outline in zip(EYES, apertures, strict=True):
-            if not shift[[*upper, *lower, *iris]].any():
-                continue
-            rows, columns = np.nonzero(self._mask([outline]))
-            if not len(rows):
-                continue
-            place = self._pixels[rows, columns]
-            # The ball goes with the corners of the eye; the iris turns in it, and less towards the corners.
-            first, last = self._face[upper[0]], self._face[upper[-1]]
-            along = np.clip((place - first) @ (last - first) / max(float(np.sum((last - first) ** 2)), 1e-6), 0, 1)
-            ball = shift[upper[0]] * (1 - along[:, None]) + shift[upper[-1]] * along[:, None]
-            centre = self._face[iris[0]]
-            half = float(np.linalg.norm(last - first)) / 2
-            radius = float(np.linalg.norm(self._face[list(iris[1:])] - centre, axis=1).mean())
-            gaze = shift[iris[0]] - (shift[upper[0]] + shift[upper[-1]]) / 2
-            gaze *= min(1.0, 0.7 * half / max(float(np.linalg.norm(gaze)), 1e-6))
-            away = np.linalg.norm(place - ball - centre - gaze, axis=1)
-            follows = np.clip((half - away) / max(half - 1.1 * radius, 1e-3), 0, 1)[:, None]
-            wanted = place - ball - gaze * follows - self._corner
-            x, y = (np.clip(wanted[:, axis].astype(int), 0, n - 1) for axis, n in ((0, self._pixels.shape[1]),
-                                                                                 (1, self._pixels.shape[0])))  # fmt: skip
-            nearest = self._nearest_eye[y, x] - self._corner
-            # Lids opened further than in the photo: repeat the eye's edge rather than show lid skin.
-            inside = np.abs(nearest - wanted).max(axis=1, keepdims=True) <= 0.75
-            displacement[rows, columns] = np.where(inside, wanted, nearest) + self._corner - place
