@@ -226,7 +226,7 @@ def add_upper_face(basis: Floats, points: Floats, side: str, sign: float) -> Non
         basis[expression_index(name)] += moved(points, moves, (*fixed, *other), 38.0)
 
     brows(f"browDown{side}", -2.0 * sign * inner, -2.0 - 3.0 * inner)
-    brows("browInnerUp", 0 * inner, 7.0 * inner**1.5)
+    brows("browInnerUp", 0.0 * inner, 7.0 * inner**1.5)
     brows(f"browOuterUp{side}", 0.5 * sign * (1 - inner), 6.5 * (1 - inner**2) + 1.0)
 
     cheek = dict.fromkeys(CHEEKS[side], (0.5 * sign, 4.0, 0.5))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.warp.outline import bounds, coverage, polygon, seam, smoothstep
+from avatar.warp.outline import bounds, coverage, polygon, sample, seam, smoothstep
 
 Array = NDArray[np.float32]
 
@@ -32,12 +32,14 @@ class Eyeball:
     ) -> None:
         self._face, self._upper, self._lower, self._iris = face, upper, lower, iris
         self._first, self._last = face[upper[0]], face[upper[-1]]
-        self._half = float(np.linalg.norm(self._last - self._first)) / 2
+        self._half = max(float(np.linalg.norm(self._last - self._first)) / 2, 1e-3)
+        # The eye's own axes: from its outer to its inner corner, and down across that.
+        self._along = (self._last - self._first) / (2 * self._half)
+        down = np.array([-self._along[1], self._along[0]], np.float32)
+        self._down = down * (1 if (face[lower[4]] - face[upper[4]] + face[152] - face[10]) @ down > 0 else -1)
         self._centre = face[iris[0]]
         self._radius = float(np.linalg.norm(face[list(iris[1:])] - self._centre, axis=1).mean())
-        # Eyes closed in the photo need no line of lashes; beneath 1.5 pixels lids count as touching.
-        gap = np.linalg.norm(face[list(upper[2:-2])] - face[list(lower[2:-2])], axis=1).mean()
-        self._own_closed = float(np.clip(2.5 - gap, 0, 1))
+        self._gap = np.linalg.norm(face[list(upper)] - face[list(lower)], axis=1)  # of the lids, pixels
         self._rebuild(image)
 
     def _rebuild(self, image: NDArray[np.uint8]) -> None:
@@ -49,18 +51,17 @@ class Eyeball:
         self._patch_corner = low.astype(np.float32)
         width, height = (int(v) for v in high - low)
         rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-        x, y = columns + low[0], rows + low[1]
-        colour = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32) / 255
+        place = np.stack([columns, rows], axis=-1) + self._patch_corner + 0.5
+        colour = sample(image, place) / 255
         # Lashes: the darkest part of the upper lid's edge.
-        rim = self._face[list(self._upper[2:-1])] - self._patch_corner - 0.5
-        lashes = cv2.remap(colour, rim[None], None, cv2.INTER_LINEAR)[0]
+        lashes = sample(image, self._face[None, list(self._upper[2:-1])])[0] / 255
         self._lashes = lashes[np.argsort(lashes.sum(axis=1))[: len(lashes) // 2]].mean(axis=0) * 0.8
         open_eye = coverage(outline - low, (height, width))
         self._own_opening = open_eye
         inner = cv2.erode(open_eye, np.ones((3, 3), np.uint8)) * (open_eye > 0.9)
         if inner.sum() < 6:  # an eye of few pixels or a closed one
             inner = open_eye
-        away = np.hypot(x + 0.5 - self._centre[0], y + 0.5 - self._centre[1])
+        away = np.linalg.norm(place - self._centre, axis=-1)
 
         # White from what is seen of it, blurred wider and wider outwards; lids shade it, so the top is no guide.
         white = inner * (away > 1.15 * self._radius)
@@ -77,10 +78,9 @@ class Eyeball:
             self._white = np.full_like(colour, 0.6 * float(colour[inner > 0].max()) if seen > 0 else 0.5)
 
         # Iris: what lids hide is taken from its mirror image below, then from the mean of its ring.
-        mirrored_y = 2 * (self._centre[1] - 0.5) - y
-        position = columns, mirrored_y - low[1]
-        mirrored = cv2.remap(colour, *position, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        mirrored_seen = cv2.remap(inner, *position, cv2.INTER_LINEAR)
+        below = self._down * ((place - self._centre) @ self._down)[..., None]
+        mirror = place - 2 * below - self._patch_corner
+        mirrored, mirrored_seen = sample(colour, mirror), sample(inner, mirror, outside=0)
         disc = (away < self._radius) * inner
         mean = (colour * disc[..., None]).sum(axis=(0, 1)) / max(float(disc.sum()), 1e-6)
         iris = inner[..., None] * colour + (1 - inner[..., None]) * (
@@ -98,52 +98,44 @@ class Eyeball:
         `aperture` (N, 2) is where the skin around the eye ends, a little outside the lids' edges; `pixels` (h, w, 2)
         are the box's pixel centres; the three others (h, w, ...) are written in place.
         """
+        upper, lower, iris = (face[list(part)] for part in (self._upper, self._lower, self._iris))
         points = [*self._upper, *self._lower, *self._iris]
-        shift = face[points] - self._face[points]
-        corner = pixels[0, 0] - 0.5
-        window = bounds(aperture - corner, pixels.shape[:2])
-        if window is None or not shift.any():
+        window = bounds(aperture - pixels[0, 0] + 0.5, pixels.shape[:2])
+        if window is None or np.array_equal(face[points], self._face[points]):
             return
         place = pixels[window]
-        inside = coverage(aperture - place[0, 0] + 0.5, place.shape[:2]) > 0.5
+        corner, size = place[0, 0] - 0.5, place.shape[:2]
+        inside = coverage(aperture - corner, size) > 0.5
+        cover = coverage(polygon(face, self._upper, self._lower) - corner, size)
 
         # The ball goes with the corners of the eye; the iris turns in it, and less towards the corners.
-        line = self._last - self._first
-        along = np.clip((place - self._first) @ line / float(line @ line), 0, 1)[..., None]
-        first, last = shift[0], shift[len(self._upper) - 1]
+        first, last = upper[0] - self._first, upper[-1] - self._last
+        along = np.clip((place - self._first) @ self._along / (2 * self._half), 0, 1)[..., None]
         ball = first * (1 - along) + last * along
-        gaze = face[self._iris[0]] - self._centre - (first + last) / 2
-        turned = float(np.linalg.norm(gaze))
-        gaze = gaze * min(1.0, GAZE_LIMIT * self._half / max(turned, 1e-6))
+        gaze = iris[0] - self._centre - (first + last) / 2
+        gaze = gaze * min(1.0, GAZE_LIMIT * self._half / max(float(np.linalg.norm(gaze)), 1e-6))
+        turned = float(np.linalg.norm(gaze)) / self._half
         away = np.linalg.norm(place - ball - self._centre - gaze, axis=-1)
         follows = np.clip((self._half - away) / max(self._half - 1.1 * self._radius, 1e-3), 0, 1)[..., None]
-        # Only what lies between the lids turns, not their wet rims.
-        cover = coverage(polygon(face, self._upper, self._lower) - place[0, 0] + 0.5, place.shape[:2])
+        # Only what lies between the lids turns, not their wet rims, and it must not drag lids along.
         moved = -gaze * follows * cover[..., None]
-        where = place - ball - self._patch_corner - 0.5
-        own = cv2.remap(self._own_opening, where + moved, None, cv2.INTER_LINEAR)
-        moved = np.where(own[..., None] > 0.9, moved, 0) - ball
-        displacement[window][inside] = moved[inside]
+        where = place - ball - self._patch_corner
+        own = sample(self._own_opening, where + moved, outside=0)
+        displacement[window][inside] = (np.where(own[..., None] > 0.9, moved, 0) - ball)[inside]
 
-        # Where that would show lids, or too much turns: the rebuilt ball, in the shade of the upper lid.
-        white = cv2.remap(self._white, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        disc = cv2.remap(self._disc, where - gaze, None, cv2.INTER_LINEAR, borderValue=0)
-        colour = white * (1 - disc[..., 3:]) + disc[..., :3]
-        share = np.maximum(smoothstep(np.float32(np.linalg.norm(gaze) / (0.12 * self._half) - 0.25)), 1 - own)
-        upper, lower = (face[list(lid)] for lid in (self._upper, self._lower))
-        if upper[0, 0] > upper[-1, 0]:  # np.interp wants rising x
-            upper, lower = upper[::-1], lower[::-1]
-        under = place[..., 1] - np.interp(place[..., 0], upper[:, 0], upper[:, 1])
-        shade = 0.62 + 0.38 * smoothstep(under / (0.3 * self._half))
-        # Lids less than a pixel apart count as closed.
-        parted = np.interp(place[..., 0], upper[:, 0], lower[:, 1] - upper[:, 1])
-        alpha = cover * share * smoothstep(parted - 0.3)
-        edges = face[list(self._upper)], face[list(self._lower)]
-        closed = 0.7 * seam(
-            *(edge - place[0, 0] + 0.5 for edge in edges), place.shape[:2], max(0.9, 0.09 * self._half)
-        )
-        closed *= 1 - self._own_closed
+        # What was hidden, or all when too much turns, is the rebuilt ball in the shade of the upper lid.
+        disc = sample(self._disc, where - gaze, outside=0)
+        colour = sample(self._white, where) * (1 - disc[..., 3:]) + disc[..., :3]
+        across = place @ self._along
+        lid, rim = (np.interp(across, edge @ self._along, edge @ self._down) for edge in (upper, lower))
+        shade = 0.62 + 0.38 * smoothstep((place @ self._down - lid) / (0.3 * self._half))
+        alpha = np.maximum(cover * smoothstep((turned - 0.05) / 0.2), np.clip(1.2 * (cover - own) - 0.2, 0, 1))
+        alpha *= smoothstep(rim - lid - 0.3)  # lids less than a pixel apart count as closed
+
+        # Lids that have closed meet in a line of lashes; at the corners, and in narrow eyes, they always touch.
+        gap = np.linalg.norm(upper - lower, axis=1)
+        closing = smoothstep((0.6 - gap / np.maximum(self._gap, 1e-3)) / 0.4) * (self._gap > 0.05 * self._half)
+        closed = 0.7 * seam(upper - corner, lower - corner, closing, size, max(0.9, 0.09 * self._half))
         colour = (colour * (shade * alpha)[..., None]) * (1 - closed[..., None]) + self._lashes * closed[..., None]
-        alpha = alpha + (1 - alpha) * closed
-        overlay[window] = np.concatenate([colour, alpha[..., None]], axis=-1)
-        confidence[window] = np.where(inside, 1 - 0.5 * share, confidence[window])
+        overlay[window] = np.dstack([colour, alpha + (1 - alpha) * closed])
+        confidence[window] = np.where(inside, 1 - 0.5 * alpha, confidence[window])

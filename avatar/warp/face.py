@@ -161,7 +161,7 @@ class FaceWarp:
     def _mask(self, outlines: list[Array]) -> NDArray[np.uint8]:
         mask = np.zeros(self._pixels.shape[:2], np.uint8)
         for outline in outlines:
-            cv2.fillPoly(mask, [self._fixed_point(outline)], 255, cv2.LINE_8, SHIFT)
+            cv2.fillPoly(mask, [self._fixed_point(outline)], (255,), cv2.LINE_8, SHIFT)
         return mask
 
     def field(self, face: Array) -> FaceField:
@@ -178,7 +178,7 @@ class FaceWarp:
         ids = np.full((height, width), len(self._triangles), np.int32)
         corners = self._fixed_point(target)[self._triangles]
         for index in drawn:
-            cv2.fillConvexPoly(ids, corners[index], int(index), cv2.LINE_8, SHIFT)
+            cv2.fillConvexPoly(ids, corners[index], (int(index),), cv2.LINE_8, SHIFT)
         ids = ids.astype(np.intp)
         displacement = np.empty((height, width, 2), np.float32)
         x, y = self._pixels[..., 0], self._pixels[..., 1]

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.warp.outline import bounds, coverage, seam, smoothstep
+from avatar.warp.outline import bounds, coverage, sample, seam, smoothstep
 from pose.keypoints import (
     LEFT_EYE_LOWER,
     LEFT_EYE_UPPER,
@@ -58,7 +58,7 @@ class MouthInterior:
         """Colours from the photo's light: the white of the eyes tells how bright and how tinted white things are."""
         mask = np.zeros(image.shape[:2], np.uint8)
         for upper, lower in ((RIGHT_EYE_UPPER, RIGHT_EYE_LOWER), (LEFT_EYE_UPPER, LEFT_EYE_LOWER)):
-            cv2.fillPoly(mask, [np.round(self._face[[*upper, *lower[-2:0:-1]]] - 0.5).astype(np.int32)], 255)
+            cv2.fillPoly(mask, [np.round(self._face[[*upper, *lower[-2:0:-1]]] - 0.5).astype(np.int32)], (255,))
         height, width = image.shape[:2]
         near = np.round(self._face[[50, 280, 205, 425, 1, 9]] - 0.5).astype(int).clip(0, (width - 1, height - 1))
         skin = np.median(image[near[:, 1], near[:, 0]], axis=0) / 255
@@ -77,8 +77,8 @@ class MouthInterior:
         # The line between closed lips: the photo's own where its lips touch, else a dark shade of the lips.
         self._line = 0.45 * lip
         if self._own_gap < 1.5:
-            where = (self._face[[82, 13, 312]] + self._face[[87, 14, 317]]) / 2 - 0.5
-            own = cv2.remap(image, where[None], None, cv2.INTER_LINEAR)[0].mean(axis=0) / 255
+            where = (self._face[[82, 13, 312]] + self._face[[87, 14, 317]]) / 2
+            own = sample(image, where[None])[0].mean(axis=0) / 255
             self._line = np.minimum(own, 0.7 * lip)
         self._dark = level * np.array([0.16, 0.055, 0.05])
 
@@ -100,8 +100,8 @@ class MouthInterior:
         steps = np.linspace(0.05, 0.95, 19)
         columns = np.linspace(-8, 8, 9) * self.mm
         line = self._face[13] + (self._face[14] - self._face[13]) * steps[:, None]
-        where = (line[:, None] + columns[None, :, None] * self._axes[0] - 0.5).astype(np.float32)
-        rows = cv2.remap(image, where[..., 0], where[..., 1], cv2.INTER_LINEAR).mean(axis=(1, 2)) / 255
+        where = line[:, None] + columns[None, :, None] * self._axes[0]
+        rows = sample(image, where).mean(axis=(1, 2)) / 255
         bright = rows > 0.6 * rows.max()
         if rows.max() > 0.3 and bright.any():
             last = steps[np.flatnonzero(bright)[-1]]
@@ -115,15 +115,15 @@ class MouthInterior:
         `target` holds the same points after the photo's slit was closed; `pixels` (h, w, 2) are the box's pixel
         centres; the three others (h, w, ...) are written where the mouth is open.
         """
-        moved = np.abs(face[INNER] - self._face[INNER]).max()
-        change = float(smoothstep(np.float32((moved - 0.05) / 0.8)))
+        skull = (face[SKULL] - self._face[SKULL]).mean(axis=0)
+        moved = float(np.abs(face[INNER] - self._face[INNER] - skull).max())
+        change = smoothstep((moved - 0.05) / 0.8)
         outline = target[INNER]
         window = bounds(outline - pixels[0, 0] + 0.5, pixels.shape[:2])
         if change == 0 or window is None:
             return
         place = pixels[window]
         opening = coverage(outline - place[0, 0] + 0.5, place.shape[:2])
-        skull = (face[SKULL] - self._face[SKULL]).mean(axis=0)
         inside = self._rows(place - self._origin - skull)  # (h', w', 2) mm, with the skull
         jaw = float(self._rows((face[CHIN] - self._face[CHIN]).mean(axis=0) - skull)[1]) * 1.15 + 0.45 * self._own_gap
         upper, lower = (
@@ -134,13 +134,15 @@ class MouthInterior:
         parted = np.interp(inside[..., 0], upper[:, 0], lower[:, 1] - upper[:, 1]).astype(np.float32) * self.mm
         alpha = opening * change * smoothstep((parted - 0.3) / 1.2)
         if self._shows_teeth:
-            where = place - skull - self._known_corner - 0.5
-            known = cv2.remap(self._known, where, None, cv2.INTER_LINEAR, borderValue=0)[..., None]
+            known = sample(self._known, place - skull - self._known_corner, outside=0)[..., None]
             displacement[window] += known * change * opening[..., None] * (-skull - displacement[window])
             alpha = alpha * (1 - known[..., 0])
         colour = colour * alpha[..., None]
-        edges = (target[list(lip)] - place[0, 0] + 0.5 for lip in (LIPS_INNER_UPPER, LIPS_INNER_LOWER))
-        line = (0.6 * change) * seam(*edges, place.shape[:2], max(0.8, 0.7 * self.mm))
+        # Lips that were open in the photo lack the dark line between closed ones.
+        edge, rim = (target[list(lip)] - place[0, 0] + 0.5 for lip in (LIPS_INNER_UPPER, LIPS_INNER_LOWER))
+        own_gap = np.linalg.norm(self._face[list(LIPS_INNER_UPPER)] - self._face[list(LIPS_INNER_LOWER)], axis=1)
+        strength = 0.6 * change * np.clip(own_gap / 1.5, 0.35, 1)
+        line = seam(edge, rim, strength, place.shape[:2], max(0.8, 0.7 * self.mm))
         # Towards the corners the line thins out.
         line *= (
             np.clip(1.15 - np.abs(inside[..., 0] - upper[5, 0]) / max(upper[-1, 0] - upper[5, 0], 1.0), 0, 1) ** 0.5
