@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
@@ -60,6 +61,11 @@ def decode(
         decoded = vae.decode((part.to(vae.device) / scale + shift).to(vae.dtype)).sample
         images.append((decoded.float() / 2 + 0.5).clamp(0, 1))
     return torch.cat(images)
+
+
+def doubt(confidence: Tensor, vae: Autoencoder) -> Tensor:
+    """The U-Net's mask channel: 1 - confidence (N, 1, H, W), averaged over each latent cell, (N, 1, h, w)."""
+    return 1 - F.avg_pool2d(confidence.float(), spatial_factor(vae))
 
 
 def _shift_and_scale(vae: Autoencoder) -> tuple[float, float]:

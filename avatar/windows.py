@@ -1,4 +1,4 @@
-"""Long videos by windows: read streams in equal pieces, plan which frames are generated, fill the frames between.
+"""Long videos by windows: read streams in equal pieces, every frame in exactly one of them.
 
     frame       0  1  2  3  4  5  6  7  8  9 10 11 12
     stride 2    g  .  g  .  g  .  g  .  g  .  g  .  g       g generated, . prior plus the carried correction
@@ -6,20 +6,12 @@
     motion 2                m  m                            window 2 also sees the last 2 generated frames
 
 Every frame belongs to exactly one window. A window takes `length * stride` frames; the last one takes what is left.
-
-Letters: F frames, H W image size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[np.float32]
 
 
 class Frames(Protocol):
@@ -76,33 +68,3 @@ def check_window(length: int, stride: int) -> None:
     """ValueError unless a window has frames."""
     if length < 1 or stride < 1:
         raise ValueError(f"window and frame_stride must be at least 1, got {length} and {stride}")
-
-
-def carried(correction: Array, source: Array, target: Array) -> Array:
-    """A correction (h, w, C) made for the picture `source` (h, w, 3), moved to where its pixels are in `target`.
-
-    Follows the dense optical flow between the two pictures, float [0, 1] RGB: both are warps of one photo a few
-    frames apart, which is what such a flow does well. About 6 ms at 256².
-    """
-    grey = [cv2.cvtColor((np.clip(p, 0, 1) * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY) for p in (target, source)]
-    still = np.zeros((*grey[0].shape, 2), np.float32)
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST).calc(grey[0], grey[1], still)
-    rows, columns = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
-    moved = cv2.remap(
-        correction, columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(moved, np.float32).reshape(correction.shape)
-
-
-def between(
-    prior: Array,  # (H, W, 3) the frame to correct
-    before: tuple[Array, Array],  # prior and correction (H, W, 3) of the generated frame before it
-    after: tuple[Array, Array] | None,  # and after it; None at the end of the video
-    position: float,  # where the frame lies between the two, in (0, 1)
-) -> Array:
-    """The correction of a frame that was not generated, (H, W, 3), from its generated neighbours."""
-    left = carried(before[1], before[0], prior)
-    if after is None:
-        return left
-    right = carried(after[1], after[0], prior)
-    return (1 - position) * left + position * right

@@ -1,6 +1,5 @@
-"""Windows cover every frame once, streams read the same however they are cut, corrections follow the picture."""
+"""Windows cover every frame once, and streams read the same however they are cut."""
 
-import numpy as np
 import pytest
 
 from avatar import windows
@@ -42,28 +41,3 @@ def test_reading_holds_at_most_a_chunk_beyond_what_was_asked():
 def test_window_without_frames_is_refused():
     with pytest.raises(ValueError, match="got 4 and 0"):
         windows.check_window(4, 0)
-
-
-def picture(shift: int) -> np.ndarray:
-    """A textured picture moved `shift` pixels to the right."""
-    rows, columns = np.mgrid[:96, :96].astype(np.float32)
-    texture = (
-        0.5 + 0.25 * np.sin((columns - shift) / 5) * np.cos(rows / 7) + 0.2 * np.sin((columns - shift + rows) / 11)
-    )
-    return np.repeat(texture[..., None], 3, axis=2).astype(np.float32)
-
-
-def test_corrections_follow_the_picture():
-    correction = np.zeros((96, 96, 3), np.float32)
-    correction[40:56, 40:56] = 0.3
-    moved = windows.carried(correction, picture(0), picture(6))
-    wanted = np.roll(correction, 6, axis=1)
-    assert np.abs(moved - wanted).mean() < 0.2 * np.abs(correction - wanted).mean()
-
-
-def test_between_blends_both_neighbours():
-    low, high = np.full((96, 96, 3), 0.1, np.float32), np.full((96, 96, 3), 0.5, np.float32)
-    still = picture(0)
-    blended = windows.between(still, (still, low), (still, high), 0.25)
-    np.testing.assert_allclose(blended, 0.2, atol=1e-6)
-    np.testing.assert_allclose(windows.between(still, (still, low), None, 0.25), 0.1, atol=1e-6)
