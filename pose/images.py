@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 MIN_SIDE = 64  # below it no face can be located well enough to be animated
 MAX_PIXELS = 8192 * 8192  # "8K" squared; larger files are decompression bombs or scans that nobody needs here
@@ -20,15 +24,16 @@ def load_image(path: str | Path) -> NDArray[np.uint8]:
     [0, 1] if they stay within it, else scaled by their maximum) become RGB; of an animation the first frame is taken.
     ValueError, one line with a remedy: missing, not an image, damaged, smaller than 64 pixels or above 67 megapixels.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     path = Path(path)
     if not path.exists():
         raise ValueError(f"no such image: {path}; check the path")
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give one image file")
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's doubts about size and metadata; the size is judged below
+            image = Image.open(path)
+        with image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ValueError(f"{path} has {width} x {height} pixels; shrink it to at most 8192 x 8192")
@@ -53,10 +58,8 @@ def load_image(path: str | Path) -> NDArray[np.uint8]:
         raise ValueError(f"{path} is damaged or incomplete ({error}); save or download it again") from None
 
 
-def _to_rgb(image) -> NDArray[np.uint8]:  # type: ignore[no-untyped-def]
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """uint8 RGB of a decoded PIL image of any mode."""
-    from PIL import Image
-
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
         values = np.asarray(image).astype(np.float32)
         if not np.isfinite(values).all():
@@ -72,21 +75,24 @@ def _to_rgb(image) -> NDArray[np.uint8]:  # type: ignore[no-untyped-def]
     return np.asarray(image.convert("RGB")).copy()
 
 
-def read_video(path: str | Path, fps: float, max_side: int = 1920) -> Iterator[NDArray[np.uint8]]:
+def read_video(path: str | Path, fps: float, max_side: int = 1280) -> Iterator[NDArray[np.uint8]]:
     """Upright frames of a video at `fps`, uint8 RGB (H, W, 3), one at a time, no side longer than `max_side`.
 
     Frames are repeated or left out to reach `fps` (ffmpeg's fps filter). ValueError: no such file, not a video.
     """
     import imageio_ffmpeg
 
+    logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)  # it warns of every video that carries a rotation
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"no such video: {path}; check the path")
-    fit = f"scale='min({max_side},iw)':'min({max_side},ih)':force_original_aspect_ratio=decrease:force_divisible_by=2"
-    reader = imageio_ffmpeg.read_frames(str(path), output_params=["-an", "-vf", f"fps={fps},{fit}"])
+    reader = imageio_ffmpeg.read_frames(str(path), output_params=["-an", "-vf", f"fps={fps}"])
     try:
         width, height = next(reader)["size"]
     except (OSError, RuntimeError, StopIteration, KeyError):
         raise ValueError(f"{path} is not a video that ffmpeg can read; convert it to mp4") from None
+    scale = min(1.0, max_side / max(width, height))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     for data in reader:
-        yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
+        frame = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+        yield frame if scale == 1 else cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
