@@ -98,6 +98,9 @@ class FaceRig:
 
     def _moved(self, expression: Floats) -> Floats:
         """The face under absolute coefficients, (F, V, 3) mm."""
+        close, jaw = expression_index("mouthClose"), expression_index("jawOpen")
+        expression = expression.copy()
+        expression[:, close] = np.minimum(expression[:, close], expression[:, jaw])  # it closes what the jaw opens
         face = self._rest + np.tensordot(expression, self.shapes.basis, axes=1)
         for side, lids in self.shapes.lids.items():
             blink, squint, wide, down, up = (
@@ -117,13 +120,14 @@ class FaceRig:
         return self._touching(rest, shapes.lip_skin, exactly=True)
 
     def _touching(self, face: Floats, skin: Floats, exactly: bool = False) -> Floats:
-        """Faces (..., V, 3) whose lips do not cross; `exactly` also closes gaps. Both lips give way by half."""
-        gap = face[..., UPPER_LIP[0], 1] - face[..., LOWER_LIP[0], 1]  # (..., 11), mm
-        push = -gap / 2 if exactly else np.clip(-gap, 0, None) / 2
+        """Faces (..., V, 3) whose lips do not cross; `exactly` joins them in every way. Both lips give way by half."""
+        push = (face[..., LOWER_LIP[0], :] - face[..., UPPER_LIP[0], :]) / 2  # (..., 11, 3) mm, of the upper lip
+        if not exactly:
+            push = np.clip(push, 0, None) * (0, 1, 0)
         face = face.copy()
         for ring, follows in enumerate(RING_FOLLOWS):
-            face[..., UPPER_LIP[ring], 1] += follows * push
-            face[..., LOWER_LIP[ring, 1:-1], 1] -= follows * push[..., 1:-1]
+            face[..., UPPER_LIP[ring], :] += follows * push
+            face[..., LOWER_LIP[ring, 1:-1], :] -= follows * push[..., 1:-1, :]
         outer = RING_FOLLOWS[-1] * push
-        face[..., 1] += np.concatenate([outer, -outer], axis=-1) @ skin.T
+        face += skin @ np.concatenate([outer, -outer], axis=-2)
         return face

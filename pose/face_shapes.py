@@ -114,7 +114,8 @@ def jaw_weights(points: Floats) -> Floats:
     """How much each point turns with the jaw, (V,): 1 chin and lower lip, 0 skull, slightly negative upper lip."""
     upper = CORNER_DROP * np.abs(ALONG) ** 3 - UPPER_LIFT * (1 - np.abs(ALONG) ** 3)
     lower = CORNER_DROP + (1 - CORNER_DROP) * (1 - np.abs(ALONG) ** 3)
-    values: dict[int, float] = dict.fromkeys((*NOSE, *CHEEKS["Left"], *CHEEKS["Right"]), 0.0)
+    still = (*NOSE, *CHEEKS["Left"], *CHEEKS["Right"], *LIDS["Left"][1], *LIDS["Right"][1])
+    values: dict[int, float] = dict.fromkeys(still, 0.0)
     values |= dict.fromkeys(CHIN, 1.0)
     for amount, indices in JAW_SIDE:
         values |= dict.fromkeys(indices, amount)
