@@ -105,7 +105,7 @@ class AudioCrossAttention:
         batch: int = 1,
     ) -> Tensor:
         if audio is None:
-            return attn.to_out[0].bias.expand_as(hidden_states)
+            return torch.zeros_like(hidden_states) + attn.to_out[0].bias
         query, key, value = attn.to_q(hidden_states), attn.to_k(audio), attn.to_v(audio)
         return attn.to_out[0](attend(query, key, value, attn.heads, self._attention_backend))
 
