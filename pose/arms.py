@@ -29,8 +29,8 @@ COUNT = len(HAND_PARAMETERS)
 OUT, UP, FORWARD, ROLL, EXTEND, DEVIATE, CURL, SPREAD, POINT, PINCH, LIFT = range(COUNT)
 
 # Rest: forearms raised in front of the body, hands at the height of the belly, relaxed. cm from the arm joint.
-REST_WRIST = (-3.5, -29.0, 21.0)  # out, up, forward
-REST = np.array([0.0, 0.0, 0.0, -0.35, 0.12, 0.05, 0.34, 0.25, 0.0, 0.0, 0.25])
+REST_WRIST = (-4.0, -27.5, 19.5)  # out, up, forward
+REST = np.array([0.0, 0.0, 0.0, -0.35, 0.12, 0.05, 0.34, 0.25, 0.0, 0.0, 0.3])
 _SIDES = {"Left": 1.0, "Right": -1.0}
 # How far each finger bends at its three joints for curl 1, radians; the little finger leads, as in a relaxed hand.
 _BEND = {

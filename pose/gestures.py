@@ -19,7 +19,7 @@ from pose.stress import Stress, gaussian_smooth
 Double = NDArray[np.float64]
 
 TAKEN_AHEAD_S = 0.02  # the stroke ends this much before the loudest moment
-PEAK_ACCELERATION = 30.0  # sw/s² of one minimum-jerk reach, far below the 65 of real gestures as reaches add up
+PEAK_ACCELERATION = 33.0  # sw/s² of one minimum-jerk reach, far below the 65 of real gestures as reaches add up
 PAUSE_S = 0.8  # hands go home in pauses longer than this
 KEY_MARGIN_S = 1.0  # keys are known this far beyond the frames that are evaluated
 
@@ -114,10 +114,10 @@ class GesturePlanner:
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng([seed, 7])
         draw = self._random.uniform
-        self.amplitude = draw(0.9, 1.25)
+        self.amplitude = draw(0.95, 1.3)
         self.tempo = draw(0.85, 1.15)
         self.dominant = 1 if draw() < 0.8 else 0  # column of the leading hand: right in four of five
-        self.two_handed = draw(0.8, 1.6)
+        self.two_handed = draw(1.0, 2.0)
         self._taste = np.array([s.share * draw(0.5, 1.5) * (self.two_handed if s.hands == 2 else 1.0) for s in SHAPES])
         self._lag_s = draw(0.015, 0.045)  # the other hand follows
         self._keys: list[tuple[float, Double]] = [(-1.0, np.zeros((2, COUNT))), (0.0, np.zeros((2, COUNT)))]
@@ -156,7 +156,7 @@ class GesturePlanner:
         Monotone quintic pieces between the keys, then a short smoothing that rounds what is left of corners.
         """
         step = time[1] - time[0] if len(time) > 1 else 0.04
-        radius = int(np.ceil(3 * 0.03 / step))
+        radius = int(np.ceil(8 * 0.03 / step))
         wide = time[0] + step * np.arange(-radius, len(time) + radius)
         hands = np.empty((len(wide), 2, COUNT))
         for column in range(2):
@@ -164,6 +164,10 @@ class GesturePlanner:
             hands[:, column] = _through_keys(
                 np.array([t for t, _ in self._keys]), np.stack([k[column] for _, k in self._keys]), wide - lag
             )
+        # The hand trails behind the wrist: it bends against the movement and swings out at the end of a stroke.
+        for place, bend, share in ((UP, EXTEND, -0.1), (OUT, DEVIATE, 0.05)):
+            speed = gaussian_smooth(np.gradient(hands[..., place], step, axis=0), 0.03 / step)
+            hands[..., bend] += 0.35 * np.tanh(share / 0.35 * speed)
         return gaussian_smooth(hands, 0.03 / step)[radius:-radius]
 
     @staticmethod
@@ -185,16 +189,16 @@ class GesturePlanner:
 
     def _next_stroke(self, now: float, ahead: list[Stress]) -> None:
         preferred = self._random.uniform(0.58, 0.95) / self.tempo
-        near = [s for s in ahead if now + 0.42 / self.tempo < s.time_s < now + 1.6]
+        near = [s for s in ahead if now + 0.5 / self.tempo < s.time_s < now + 1.6]
         if near and near[0].time_s < now + 1.6:
             best = max(near, key=lambda s: s.strength - 1.6 * abs(np.log((s.time_s - now) / preferred)))
             if self._left <= 0:
                 self._choose()
-            self._add_stroke(now, best, preferred_s=0.34)
+            self._add_stroke(now, best, preferred_s=0.3)
             return
         # Nothing to stress yet: hold, sinking slightly.
         last = self._keys[-1][1]
-        drift = 0.02 * self._random.normal(size=last.shape)
+        drift = 0.03 * self._random.normal(size=last.shape)
         self._keys.append((now + 0.4, 0.9 * last + drift))
 
     def _retract(self, now: float) -> None:
@@ -236,7 +240,7 @@ class GesturePlanner:
                 # A repeated beat swings from where the hand is, not from the first preparation.
                 ready[column] = lead_in if self._done == 0 else 0.35 * lead_in + 0.65 * goal[column]
                 if self._done:
-                    ready[column, UP] = goal[column, UP] + size * self._random.uniform(0.2, 0.3)
+                    ready[column, UP] = _soft(goal[column, UP] + size * self._random.uniform(0.2, 0.3), -0.1, 0.68)
             else:
                 goal[column] = 0.55 * last[column] * (last[column, UP] > 0.15) + 0.12 * size * _vector(
                     {UP: 0.3, OUT: 0.2}
@@ -250,9 +254,15 @@ class GesturePlanner:
             middle = last * (1 - shrink) + goal * shrink
             ready, goal = middle + (ready - goal) * shrink, middle
             stroke_s, prepare_s = (max(0.1, part * total / (stroke_s + prepare_s)) for part in (stroke_s, prepare_s))
+        # Real hands are seldom still between strokes: spare time goes half to a slower preparation, half to a hold
+        # that drifts.
+        slack = max(0.0, total - stroke_s - prepare_s)
+        prepare_s += min(0.5 * slack, 0.4)
         start = max(now, end - stroke_s - prepare_s)
         if start > now + 0.12:
-            held = last + 0.1 * (ready - last) * min(1.0, (start - now) / 0.6)  # a hold is never quite still
+            held = last + min(1.0, (start - now) / 0.5) * (
+                0.15 * (ready - last) + 0.03 * self._random.normal(size=last.shape)
+            )
             self._keys.append((start, held))
         self._keys.append((end - stroke_s, ready))
         self._keys.append((end, goal))
@@ -265,7 +275,20 @@ def _scaled(place: Double, scale: float) -> Double:
     """Positions grow with the size of the gesture, the form of the hand hardly."""
     factor = np.full(COUNT, 0.5 + 0.5 * scale)
     factor[[OUT, UP, FORWARD]] = scale
-    return place * factor
+    scaled = place * factor
+    scaled[OUT] = _soft(scaled[OUT], -0.2, 0.62)
+    scaled[UP] = _soft(scaled[UP], -0.1, 0.68)
+    scaled[FORWARD] = _soft(scaled[FORWARD], -0.1, 0.25)
+    return scaled
+
+
+def _soft(value: float, low: float, high: float) -> float:
+    """Bent towards the limits from 0.1 before them on: keys within limits keep the way between them within."""
+    if value > high - 0.1:
+        return float(high - 0.1 + 0.1 * np.tanh((value - high + 0.1) / 0.1))
+    if value < low + 0.1:
+        return float(low + 0.1 - 0.1 * np.tanh((low + 0.1 - value) / 0.1))
+    return value
 
 
 def _distance(a: Double, b: Double) -> float:
@@ -312,9 +335,9 @@ def _through_keys(times: Double, keys: Double, at: Double) -> Double:
 
 
 def hand_parameters(relative: Double) -> Double:
-    """Relative parameters (F, 2, P) put on top of rest, each within what a hand can do."""
+    """Relative parameters (F, 2, P) put on top of rest, the form of the hand within what a hand can do."""
     hands = REST + relative
-    hands[..., [OUT, UP, FORWARD]] = np.clip(hands[..., [OUT, UP, FORWARD]], (-0.25, -0.3, -0.25), (0.95, 1.0, 0.5))
+    hands[..., LIFT] += 0.3 * relative[..., OUT] + 0.2 * relative[..., UP]  # the elbow goes along
     hands[..., CURL] = np.clip(hands[..., CURL], 0.05, 0.9)
     hands[..., SPREAD] = np.clip(hands[..., SPREAD], 0.0, 1.0)
     hands[..., EXTEND] = np.clip(hands[..., EXTEND], -0.7, 0.7)

@@ -67,7 +67,7 @@ class GlancePlanner:
         self._random = np.random.default_rng([seed, 11])
         draw = self._random.uniform
         self._blink_gap_s = draw(3.3, 5.2)
-        self._nod_size = draw(0.035, 0.07)
+        self._nod_size = draw(0.05, 0.095)
         self._brow_size = draw(0.22, 0.42)
         self._tilt_side = 1.0 if draw() < 0.5 else -1.0
         self._sway = draw(0.8, 1.25)
@@ -144,8 +144,8 @@ class GlancePlanner:
             self._glances.append(Glance(time, 0.0, 0.0))
             self._next_glance_s = time + 1.0 + random.gamma(2.0, 1.7)
 
-    def evaluate(self, time: Double, pitch_contour: Double) -> Face:
-        """The events at evenly spaced times; `pitch_contour` (F,) is the voice's melody in semitones, smoothed."""
+    def evaluate(self, time: Double, melody: Double, energy: Double) -> Face:
+        """The events at evenly spaced times; `melody` (F,) from `pitch_contour`, `energy` (F,) smoothed loudness."""
         seed = self._seed
         gaze, turn = np.zeros((len(time), 2)), np.zeros((len(time), 2))
         for before, glance in zip(self._glances, self._glances[1:], strict=False):
@@ -160,11 +160,14 @@ class GlancePlanner:
         quiver = [smooth_noise(seed, 30 + axis, time, period) for axis, period in enumerate((1.3, 1.1, 1.5))]
         nod = np.asarray(sum((pulse.at(time) for pulse in self._nods), np.zeros_like(time)))
         tilt = np.asarray(sum((pulse.at(time) for pulse in self._tilts), np.zeros_like(time)))
+        lively = 0.5 + np.clip(energy, 0.0, 1.0)  # speakers move their heads more than listeners
+        moves = [self._sway * lively * (wide * w + small * q) for wide, small, w, q in zip(
+            (0.05, 0.03, 0.028), (0.016, 0.014, 0.012), wander, quiver, strict=True)]  # fmt: skip
         head = np.stack(
             [
-                self._sway * (0.035 * wander[0] + 0.006 * quiver[0]) + 0.35 * turn[:, 0],
-                self._sway * (0.02 * wander[1] + 0.005 * quiver[1]) + 0.3 * turn[:, 1] + nod - 0.006 * pitch_contour,
-                self._sway * (0.02 * wander[2] + 0.004 * quiver[2]) + tilt,
+                moves[0] + 0.35 * turn[:, 0],
+                moves[1] + 0.3 * turn[:, 1] + nod - 0.008 * melody,
+                moves[2] + tilt,
             ],
             -1,
         )
@@ -173,7 +176,7 @@ class GlancePlanner:
         blink = np.asarray(sum((pulse.at(time) for pulse in self._blinks), np.zeros_like(time)))
         brows = np.asarray(sum((pulse.at(time) for pulse in self._brows), np.zeros_like(time)))
         idle_brow = 0.03 + 0.04 * np.clip(smooth_noise(seed, 50, time, 4.0), -0.7, 2.0)
-        rising = 0.02 * np.clip(pitch_contour, -1.0, 5.0)
+        rising = 0.02 * np.clip(melody, -1.0, 5.0)
         return Face(
             head,
             eyes,

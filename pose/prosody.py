@@ -68,9 +68,9 @@ class ProsodyMotion:
             glances.extend(end_s + 0.5, stresses, speech)
             inside = slice(behind, behind + step)
             contour = pitch_contour(window, self.fps)[inside]
-            face = glances.evaluate(time, contour)
             lips = {name: v[inside] for name, v in mouth(window, self.fps, self._articulation).items()}
             energy = gaussian_smooth(window["energy"][:, 0].astype(np.float64), 0.35 * self.fps)[inside]
+            face = glances.evaluate(time, contour, energy)
             motion = Motion(
                 self.fps,
                 self.skeleton,
@@ -92,7 +92,7 @@ class ProsodyMotion:
         planned = self.liveliness * gestures.evaluate(wide) * smoothstep(wide / (0.5 * START_S))[:, None, None]
         slow = gaussian_smooth(planned, 0.22 * self.fps)[margin:-margin] * begin[:, None, None]
         hands = planned[margin:-margin].copy()
-        life = begin * (0.6 + 0.8 * np.clip(energy, 0.0, 1.0))
+        life = begin * (0.35 + 1.1 * np.clip(energy, 0.0, 1.0))
         for column in range(2):
             for parameter, size, period in (
                 (OUT, 0.012, 2.3),

@@ -180,7 +180,7 @@ def test_silence_is_quiet_but_alive() -> None:
 def test_hands_go_home_in_a_long_pause() -> None:
     moved = wrists(motion("paused", 1))
     away = np.linalg.norm(moved - moved[0], axis=-1).max(1)
-    assert away[int(6.6 * FPS) : int(7.4 * FPS)].max() < 0.12
+    assert away[int(6.5 * FPS) : int(7.1 * FPS)].max() < 0.12
     assert away[int(2 * FPS) : int(5 * FPS)].max() > 0.25 and away[int(8.5 * FPS) : int(13 * FPS)].max() > 0.25
 
 
