@@ -123,7 +123,7 @@ class FaceRig:
         """Faces (..., V, 3) whose lips do not cross; `exactly` joins them in every way. Both lips give way by half."""
         push = (face[..., LOWER_LIP[0], :] - face[..., UPPER_LIP[0], :]) / 2  # (..., 11, 3) mm, of the upper lip
         if not exactly:
-            push = np.clip(push, 0, None) * (0, 1, 0)
+            push = np.clip(push, 0, None) * np.array([0.0, 1.0, 0.0])
         face = face.copy()
         for ring, follows in enumerate(RING_FOLLOWS):
             face[..., UPPER_LIP[ring], :] += follows * push

@@ -112,8 +112,9 @@ def moved(points: Floats, moves: dict[int, tuple[float, float, float]], still: S
 
 def jaw_weights(points: Floats) -> Floats:
     """How much each point turns with the jaw, (V,): 1 chin and lower lip, 0 skull, slightly negative upper lip."""
-    upper = CORNER_DROP * np.abs(ALONG) ** 3 - UPPER_LIFT * (1 - np.abs(ALONG) ** 3)
-    lower = CORNER_DROP + (1 - CORNER_DROP) * (1 - np.abs(ALONG) ** 3)
+    bow = np.abs(ALONG) ** 2.3  # an open mouth is a lens, a little fuller than a parabola
+    upper = CORNER_DROP * bow - UPPER_LIFT * (1 - bow)
+    lower = CORNER_DROP + (1 - CORNER_DROP) * (1 - bow)
     still = (*NOSE, *CHEEKS["Left"], *CHEEKS["Right"], *LIDS["Left"][1], *LIDS["Right"][1])
     values: dict[int, float] = dict.fromkeys(still, 0.0)
     values |= dict.fromkeys(CHIN, 1.0)
@@ -184,16 +185,16 @@ def build_shapes(points: Floats) -> FaceShapes:
 
     for side, sign in (("Left", 1.0), ("Right", -1.0)):
         half = np.clip(0.5 + 1.2 * sign * place, 0, 1)  # 1 on this side of the mouth, 0 on the other
-        corner = half * np.abs(place) ** 1.5
+        corner, bend = half * np.abs(place) ** 1.15, half * np.abs(place) ** 1.8
         beside = half * np.clip(1 - (np.abs(place) - 0.4) ** 2 / 0.36, 0, 1)  # greatest between middle and corner
 
         lips(f"mouth{side}", way(x=8 * sign), way(x=8 * sign))
-        pull = way(8 * sign * corner, 8 * corner, -3 * corner)
-        lips(f"mouthSmile{side}", pull + way(y=-0.8 * ring * middle), pull + way(y=0.8 * ring * middle + corner))
-        lips(f"mouthFrown{side}", way(0.5 * sign * corner, -6.5 * corner), way(0.5 * sign * corner, -6.5 * corner))
-        pull = way(5 * sign * corner, 1 * corner, -3 * corner)
+        pull = way(8 * sign * corner, 8 * bend, -3 * bend)
+        lips(f"mouthSmile{side}", pull + way(y=-0.8 * ring * middle), pull + way(y=0.8 * ring * middle + bend))
+        lips(f"mouthFrown{side}", way(0.5 * sign * corner, -6.5 * bend), way(0.5 * sign * corner, -6.5 * bend))
+        pull = way(5 * sign * corner, bend, -3 * bend)
         lips(f"mouthDimple{side}", pull, pull)
-        pull = way(7 * sign * corner, -2.5 * corner, -2 * corner)
+        pull = way(7 * sign * corner, -2.5 * bend, -2 * bend)
         lips(f"mouthStretch{side}", pull + way(y=-0.5 * beside * ring), pull + way(y=-1.5 * beside))
         thin = 2.5 * half * ring * middle
         lips(f"mouthPress{side}", way(y=-1.2 * half * middle - thin), way(y=1.2 * half * middle + thin))
@@ -254,6 +255,6 @@ def lid_closing(points: Floats, side: str) -> Floats:
     field[upper] = (1 - LID_MEETING) * gap
     field[lower] = -LID_MEETING * gap
     above, brow_skin, below, cheek_skin = (list(row) for row in LID_SKIN[side])
-    field[above], field[brow_skin] = 0.45 * field[upper], 0.15 * field[upper]
+    field[above], field[brow_skin] = 0.55 * field[upper], 0.2 * field[upper]
     field[below], field[cheek_skin] = 0.6 * field[lower], 0.25 * field[lower]
     return field

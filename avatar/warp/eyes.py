@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.warp.outline import bounds, coverage, polygon, sample, seam, smoothstep
+from avatar.warp.outline import bounds, coverage, polygon, rounded, sample, seam, smoothstep
 
 Array = NDArray[np.float32]
 
@@ -52,7 +52,7 @@ class Eyeball:
         width, height = (int(v) for v in high - low)
         rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
         place = np.stack([columns, rows], axis=-1) + self._patch_corner + 0.5
-        colour = sample(image, place) / 255
+        self._photo = colour = sample(image, place) / 255
         # Lashes: the darkest part of the upper lid's edge.
         lashes = sample(image, self._face[None, list(self._upper[2:-1])])[0] / 255
         self._lashes = lashes[np.argsort(lashes.sum(axis=1))[: len(lashes) // 2]].mean(axis=0) * 0.8
@@ -105,8 +105,10 @@ class Eyeball:
             return
         place = pixels[window]
         corner, size = place[0, 0] - 0.5, place.shape[:2]
-        inside = coverage(aperture - corner, size) > 0.5
-        cover = coverage(polygon(face, self._upper, self._lower) - corner, size)
+        # The lids' curved edges; below, the skin ends a little further out and the wet rim shows between.
+        lid_edge, rim = rounded(upper), rounded(aperture[[0, *range(len(aperture) - 1, len(upper) - 2, -1)]])
+        visible = coverage(np.concatenate([lid_edge, rim[-2:0:-1]]) - corner, size)
+        cover = coverage(np.concatenate([lid_edge, rounded(lower)[-2:0:-1]]) - corner, size)
 
         # The ball goes with the corners of the eye; the iris turns in it, and less towards the corners.
         first, last = upper[0] - self._first, upper[-1] - self._last
@@ -121,21 +123,27 @@ class Eyeball:
         moved = -gaze * follows * cover[..., None]
         where = place - ball - self._patch_corner
         own = sample(self._own_opening, where + moved, outside=0)
-        displacement[window][inside] = (np.where(own[..., None] > 0.9, moved, 0) - ball)[inside]
+        moved = np.where(own[..., None] > 0.9, moved, 0)
+        inside = visible > 0.98
+        displacement[window][inside] = (moved - ball)[inside]
 
         # What was hidden, or all when too much turns, is the rebuilt ball in the shade of the upper lid.
         disc = sample(self._disc, where - gaze, outside=0)
         colour = sample(self._white, where) * (1 - disc[..., 3:]) + disc[..., :3]
         across = place @ self._along
-        lid, rim = (np.interp(across, edge @ self._along, edge @ self._down) for edge in (upper, lower))
+        lid, end, far = (np.interp(across, row @ self._along, row @ self._down) for row in (upper, lower, rim))
         shade = 0.62 + 0.38 * smoothstep((place @ self._down - lid) / (0.3 * self._half))
         alpha = np.maximum(cover * smoothstep((turned - 0.05) / 0.2), np.clip(1.2 * (cover - own) - 0.2, 0, 1))
-        alpha *= smoothstep(rim - lid - 0.3)  # lids less than a pixel apart count as closed
+        alpha *= smoothstep(end - lid - 0.3)  # lids less than a pixel apart count as closed
 
         # Lids that have closed meet in a line of lashes; at the corners, and in narrow eyes, they always touch.
         gap = np.linalg.norm(upper - lower, axis=1)
         closing = smoothstep((0.6 - gap / np.maximum(self._gap, 1e-3)) / 0.4) * (self._gap > 0.05 * self._half)
         closed = 0.7 * seam(upper - corner, lower - corner, closing, size, max(0.9, 0.09 * self._half))
         colour = (colour * (shade * alpha)[..., None]) * (1 - closed[..., None]) + self._lashes * closed[..., None]
-        overlay[window] = np.dstack([colour, alpha + (1 - alpha) * closed])
+        alpha = alpha + (1 - alpha) * closed
+        # A pixel has one displacement: those cut by a lid show its skin, and the photo's own eye over it in part.
+        part = np.where(inside, 0, visible * smoothstep(far - lid - 0.3)) * (1 - alpha)
+        colour += part[..., None] * sample(self._photo, where + moved)
+        overlay[window] = np.dstack([colour, alpha + part])
         confidence[window] = np.where(inside, 1 - 0.5 * alpha, confidence[window])

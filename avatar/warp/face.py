@@ -136,10 +136,10 @@ class FaceWarp:
             points[lower] = np.where(gap[:, None] < least, middle, points[lower])
 
     def _place_lids(self, points: Array, own: Array) -> None:
-        """Set the edges of the skin around the eyes a little outside the mesh's lids, in place.
+        """Set the edges of the skin below the eyes a little outside the mesh's lower lids, in place.
 
-        The mesh's lower lid runs inside the wet rim, its upper one at the roots of the lashes: without this, closed
-        lids show a line of white. The more a lid closes against the photo's `own`, the less it is set off.
+        The mesh's lower lid runs inside the wet rim: without this, closed lids show a line of white. The more a lid
+        closes against the photo's `own`, the less it is set off.
         """
         for upper, lower in LIDS:
             gap = points[lower] - points[upper]
@@ -147,7 +147,6 @@ class FaceWarp:
             full = np.linalg.norm(own[lower] - own[upper], axis=1, keepdims=True)
             outwards = np.minimum(wide / np.maximum(full, 1e-3), 1) * gap / np.maximum(wide, 1e-3)
             points[lower] += 0.12 * gap + 0.4 * outwards
-            points[upper] -= 0.04 * gap + 0.3 * outwards
 
     def _areas(self, points: Array) -> Array:
         """Twice the signed area of every triangle, (T,)."""
@@ -184,7 +183,7 @@ class FaceWarp:
         x, y = self._pixels[..., 0], self._pixels[..., 1]
         for axis, (by_x, by_y, origin) in enumerate(tables[:6].reshape(3, 2, -1).swapaxes(0, 1)):
             displacement[..., axis] = by_x.take(ids) * x + by_y.take(ids) * y + origin.take(ids)
-        confidence = tables[6].take(ids)
+        confidence = cv2.GaussianBlur(tables[6].take(ids), (0, 0), self._smooth)
 
         # 2. Smooth, but for lips and lids.
         lips = polygon(target, LIPS_OUTER_UPPER, LIPS_OUTER_LOWER)

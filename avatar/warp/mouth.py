@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.warp.outline import bounds, coverage, sample, seam, smoothstep
+from avatar.warp.outline import bounds, coverage, rounded, sample, seam, smoothstep
 from pose.keypoints import (
     LEFT_EYE_LOWER,
     LEFT_EYE_UPPER,
@@ -70,7 +70,7 @@ class MouthInterior:
         white = 0.35 * white + 0.65 * white.mean()  # small eyes are mixed with the skin around them
         level = float(np.clip(max(white.mean(), 0.8 * skin.mean()), 0.25, 0.85))
         tint = white / white.mean()
-        self._teeth = np.clip(level * 1.02 * tint * (1.03, 1.0, 0.93), 0, 0.92)
+        self._teeth = np.clip(level * 1.02 * tint * (1.05, 0.99, 0.93), 0, 0.92)
         lips = np.round(self._face[[0, 17, 84, 314, 37, 267]] - 0.5).astype(int).clip(0, (width - 1, height - 1))
         lip = np.median(image[lips[:, 1], lips[:, 0]], axis=0) / 255
         self._tongue = np.clip(0.55 * lip + 0.35 * level * np.array([0.85, 0.45, 0.45]), 0, 1)
@@ -123,7 +123,12 @@ class MouthInterior:
         if change == 0 or window is None:
             return
         place = pixels[window]
-        opening = coverage(outline - place[0, 0] + 0.5, place.shape[:2])
+        edge, rim = (target[list(lip)] - place[0, 0] + 0.5 for lip in (LIPS_INNER_UPPER, LIPS_INNER_LOWER))
+        # Each lip's curve turns into the other's at the corners, which rounds them when the mouth is wide open.
+        above = rounded(np.concatenate([rim[1:2], edge, rim[-2:-1]]))[4:-4]
+        below = rounded(np.concatenate([edge[1:2], rim, edge[-2:-1]]))[4:-4]
+        opening = coverage(np.concatenate([above, below[-2:0:-1]]), place.shape[:2])
+        opening = np.asarray(cv2.GaussianBlur(opening, (0, 0), max(0.3 * self.mm, 0.3)), np.float32)
         inside = self._rows(place - self._origin - skull)  # (h', w', 2) mm, with the skull
         jaw = float(self._rows((face[CHIN] - self._face[CHIN]).mean(axis=0) - skull)[1]) * 1.15 + 0.45 * self._own_gap
         upper, lower = (
@@ -139,14 +144,9 @@ class MouthInterior:
             alpha = alpha * (1 - known[..., 0])
         colour = colour * alpha[..., None]
         # Lips that were open in the photo lack the dark line between closed ones.
-        edge, rim = (target[list(lip)] - place[0, 0] + 0.5 for lip in (LIPS_INNER_UPPER, LIPS_INNER_LOWER))
         own_gap = np.linalg.norm(self._face[list(LIPS_INNER_UPPER)] - self._face[list(LIPS_INNER_LOWER)], axis=1)
-        strength = 0.6 * change * np.clip(own_gap / 1.5, 0.35, 1)
+        strength = 0.65 * change * np.clip(own_gap / 1.5, 0.4, 1)
         line = seam(edge, rim, strength, place.shape[:2], max(0.8, 0.7 * self.mm))
-        # Towards the corners the line thins out.
-        line *= (
-            np.clip(1.15 - np.abs(inside[..., 0] - upper[5, 0]) / max(upper[-1, 0] - upper[5, 0], 1.0), 0, 1) ** 0.5
-        )
         colour = colour * (1 - line[..., None]) + self._line * line[..., None]
         alpha = alpha + (1 - alpha) * line
         overlay[window] = np.concatenate([colour, alpha[..., None]], axis=-1)
@@ -188,4 +188,5 @@ class MouthInterior:
         shadow = 0.55 + 0.45 * smoothstep((y - roof + 0.3) / 3.0)
         shadow *= 0.75 + 0.25 * smoothstep((floor - y + 0.3) / 1.5)
         shadow *= 1 - 0.6 * np.clip(np.abs(x - middle) / half, 0, 1) ** 3
-        return np.clip(colour * shadow[..., None], 0, 1).astype(np.float32)
+        # Shade in a mouth is red: light comes through and off the flesh.
+        return np.clip(colour * shadow[..., None] ** (0.8, 1.15, 1.15), 0, 1).astype(np.float32)

@@ -16,6 +16,17 @@ def polygon(points: Array, first: tuple[int, ...], second: tuple[int, ...]) -> A
     return points[[*first, *second[-2:0:-1]]]
 
 
+def rounded(row: Array) -> Array:
+    """A row of points (N, 2) with three more between each two, on a Catmull-Rom curve, (4 N - 3, 2)."""
+    before, after = np.concatenate([row[:1], row[:-1]]), np.concatenate([row[1:], row[-1:]])
+    slope = (after - before) / 2
+    t = np.arange(4, dtype=np.float32)[:, None] / 4
+    first, second = row[:-1, None], row[1:, None]
+    curve = (2 * t**3 - 3 * t**2 + 1) * first + (t**3 - 2 * t**2 + t) * slope[:-1, None]
+    curve = curve + (3 * t**2 - 2 * t**3) * second + (t**3 - t**2) * slope[1:, None]
+    return np.concatenate([curve.reshape(-1, 2), row[-1:]])
+
+
 def coverage(outline: Array, size: tuple[int, ...]) -> Array:
     """How much of each pixel of a box of `size` (height, width) lies inside an outline, in [0, 1], by 4 x 4 samples.
 
