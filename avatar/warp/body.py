@@ -1,12 +1,13 @@
 """The person in the photo as the warp sees it: bones, hands and the axes of the trunk, in pixel coordinates.
 
-Letters: H W image size. Pixel coordinates: (0, 0) is the centre of the top-left pixel (`Keypoints` puts it at 0.5, 0.5).
-Lengths are given in shoulder widths (sw) wherever they stand for a part of the body.
+Letters: H W image size. Pixel coordinates: (0, 0) is the centre of the top-left pixel (`Keypoints` puts
+it at 0.5, 0.5). Lengths are given in shoulder widths (sw) wherever they stand for a part of the body.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from pose.keypoints import FACE, HAND_EDGES, HANDS, Keypoints
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]  # float32 unless said otherwise
 PIXEL_CENTRE = 0.5
 SIDES = ("left", "right")
 # Body indices of shoulder, elbow, wrist, hip of each side.
@@ -113,7 +114,7 @@ def read_body(reference: Keypoints, depth: Array) -> Body:
         elbow = points[ELBOW[side]]
         # An upper arm that leaves the picture before the elbow stays part of the trunk: nothing would show it moving.
         inside = -0.05 * unit < elbow[0] < width + 0.05 * unit and elbow[1] < height + 0.02 * unit
-        if not (has_shoulders and known[ELBOW[side]] and known[WRIST[side]] and inside and visible[ELBOW[side]] > 0.2):
+        if not (has_shoulders and known[ELBOW[side]] and known[WRIST[side]] and inside and visible[ELBOW[side]] > 0.5):
             continue
         arms[side] = Arm(
             side,
@@ -145,14 +146,12 @@ def segment_distance(x: Array, y: Array, start: Array, end: Array) -> tuple[Arra
 
 def hand_distance(arm: Arm, size: tuple[int, int], scale: float = 1.0) -> Array:
     """Distance (H, W) of every pixel to the hand's skeleton, or to the guessed palm when no hand was found."""
-    if arm.hand is not None:
-        lines = [(arm.hand[a], arm.hand[b]) for a, b in HAND_EDGES]
-    else:
-        lines = [(arm.wrist, arm.knuckle)]
+    hand = arm.hand
+    lines = [(arm.wrist, arm.knuckle)] if hand is None else [(hand[a], hand[b]) for a, b in HAND_EDGES]
     margin = 64  # the skeleton may lie outside of the picture
     canvas = np.full((size[0] + 2 * margin, size[1] + 2 * margin), 255, np.uint8)
     for a, b in lines:
         ends = [tuple(int(round(float(v) * scale * 16)) + margin * 16 for v in p) for p in (a, b)]
-        cv2.line(canvas, ends[0], ends[1], 0, 1, cv2.LINE_8, 4)
+        cv2.line(canvas, ends[0], ends[1], (0,), 1, cv2.LINE_8, 4)
     distance = cv2.distanceTransform(canvas, cv2.DIST_L2, 5)
     return distance[margin:-margin, margin:-margin]

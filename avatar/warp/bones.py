@@ -3,14 +3,15 @@
 Letters: F frames, N points. A transform is (F, 2, 3): x' = M[:, :2] x + M[:, 2], from the photo to the frame.
 
 A limb turns, and its length changes with its turn in depth while its width stays: L = R(angle) along and across the
-bone, stretched along it. Short bones (a forearm that points at the camera) have no reliable direction: their angle is a
-weighted mean with a fallback (the hand's, else the parent's), and the stretch is damped; the trial without this grew
-wings at the elbow.
+bone, stretched along it. Short bones (a forearm that points at the camera) have no reliable direction: their angle is
+a weighted mean with a fallback (the hand's, else the parent's), and the stretch is damped; the trial without this
+grew wings at the elbow.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from avatar.warp.body import (
 from avatar.warp.weights import ARM_BONES
 from pose.keypoints import FACE, FINGERS, HANDS, Keypoints
 
-Floats = NDArray[np.float64]
+Floats = NDArray[Any]  # float64
 
 # Below this length (sw) a bone's own angle counts for less than half; chosen by hand between the shortest forearm of
 # the 38 photos whose angle follows the arm (0.25) and the ones that point at the camera (0.1).
@@ -224,8 +225,8 @@ class Rig:
         return bones, np.where(hand_known, turn, 1.0)
 
     def _palm(self, side: str, points: Floats, width: Floats) -> tuple[Floats, Floats]:
-        """Affine map of the palm. A palm seen edge-on keeps `THINNEST_HAND` of its width; one that shows its other side
-        is the photo's palm mirrored, and not to be trusted."""
+        """Affine map of the palm. Seen edge-on it keeps `THINNEST_HAND` of its width; a palm that shows its other
+        side is the photo's palm mirrored, and not to be trusted."""
         index = [HANDS[side].start + i for i in PALM]
         weight = np.array([2.0, 1, 1, 1, 1])
         linear, centre, moved = affine(self.points[index], points[:, index], weight, 0.03)

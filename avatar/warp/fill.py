@@ -11,6 +11,8 @@ import numpy as np
 
 from avatar.warp.body import Array
 
+GRAIN = 0.03  # weave and noise of the 38 photos stay below; more would repeat outlines as grain
+
 
 def push_pull(values: Array, known: Array) -> Array:
     """Smooth values (H, W, C) everywhere from those where `known` (H, W) is 1 (Gortler et al. 1996, section 4)."""
@@ -40,7 +42,7 @@ def fill_texture(image: Array, known: np.ndarray, wanted: np.ndarray, detail: fl
     x0, x1 = max(columns.min() - margin, 0) // 2 * 2, min(columns.max() + margin, width) // 2 * 2
     y0, x0, y1, x1 = max(y0, 0), max(x0, 0), max(y1, y0 + 8), max(x1, x0 + 8)
     view = (slice(y0, y1), slice(x0, x1))
-    # Pixels that are neither known nor wanted must not feed the inpainting: a smooth fill of the known ones goes there.
+    # Pixels neither known nor wanted must not feed the inpainting: a smooth fill of the known ones goes there.
     base = push_pull(image[view].astype(np.float32), known[view].astype(np.float32))
     half = (base.shape[1] // 2, base.shape[0] // 2)
     small = np.round(cv2.resize(base, half, interpolation=cv2.INTER_AREA) * 255).astype(np.uint8)
@@ -52,10 +54,12 @@ def fill_texture(image: Array, known: np.ndarray, wanted: np.ndarray, detail: fl
     smooth = (
         cv2.resize(painted, (base.shape[1], base.shape[0]), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
     )
-    grain = base - cv2.GaussianBlur(base, (0, 0), 3)
+    grain = base - cv2.GaussianBlur(base, (0, 0), 2)
+    energy = cv2.GaussianBlur((grain**2).sum(-1), (0, 0), 2)[..., None]
+    grain *= np.exp(-energy / GRAIN**2)  # no outlines in the grain
     solid = cv2.erode(known[view].astype(np.uint8), np.ones((9, 9), np.uint8))  # its high-pass knows no hole
     source = _mirror(solid > 0)
-    guess = smooth + detail * np.clip(grain[source[1], source[0]], -0.08, 0.08)
+    guess = smooth + detail * grain[source[1], source[0]]
     out = image.astype(np.float32).copy()
     # blend over 3 px into the known side, or the half-size painting leaves a visible line
     ramp = cv2.GaussianBlur((~known[view]).astype(np.float32), (0, 0), 1.2)

@@ -19,6 +19,7 @@ from avatar.warp.mesh import Mesh, grid_cells
 from avatar.warp.parts import FORE, TRUNK, UPPER, Parts
 from avatar.warp.trunk import hidden_trunk
 from avatar.warp.weights import ARM_BONES, GRID, ArmWeights, arm_weights, finger_weights, head_weights
+from pose.keypoints import FINGERS
 
 UPPER_CELL, FORE_CELL = 8, 4  # pixels; fingers are about 10 px wide at 512x512
 EDGE = 5.0  # pixels from a layer's edge over which confidence rises from 0.3 to 1
@@ -62,8 +63,7 @@ def cut_layers(image: np.ndarray, matte: Array, body: Body, parts: Parts) -> Lay
     far_to_near = sorted(body.arms, key=lambda side: -body.arms[side].depth)
 
     # 1. background: the photo, and a guess where the person stands and a rim around (hair, shadow, soft edge)
-    rim = max(3, int(round(0.02 * unit)))
-    clear = cv2.dilate((matte > 0).astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)) == 0
+    clear = _rim(matte, body) == 0
     guess = fill_texture(photo, clear, ~clear)
     background = np.where((matte > 0)[..., None], guess, photo)
     halo = guess - background
@@ -103,6 +103,20 @@ def cut_layers(image: np.ndarray, matte: Array, body: Body, parts: Parts) -> Lay
         _planes(background), _planes(halo), is_open, trunk, head_weights(body),
         {side: w.trunk for side, w in weights.items()}, tuple(front), parts, matte,
     )  # fmt: skip
+
+
+def _rim(matte: Array, body: Body) -> np.ndarray:
+    """The matte and what surrounds it and moves away with it: 0.02 sw of soft edge, 0.06 sw of stray hair."""
+    person = (matte > 0).astype(np.uint8)
+    grown = cv2.dilate(person, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_odd(0.04 * body.unit),) * 2))
+    hair = cv2.dilate(person, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_odd(0.12 * body.unit),) * 2))
+    collar = max(int(0.3 * body.neck[1] + 0.7 * body.chin[1]), 0)
+    grown[:collar] = hair[:collar]
+    return grown
+
+
+def _odd(length: float) -> int:
+    return max(int(length) // 2 * 2 + 1, 5)
 
 
 def _planes(a: Array) -> Array:
@@ -155,10 +169,13 @@ def _arm_coverage(
     hull = np.zeros((height, width), np.uint8)
     points = np.argwhere(cv2.erode(visible.astype(np.uint8), np.ones((9, 9), np.uint8)))[::7, ::-1]
     if len(points) > 9:
-        cv2.fillConvexPoly(hull, cv2.convexHull(np.ascontiguousarray(points).astype(np.int32)), 1)
+        cv2.fillConvexPoly(hull, cv2.convexHull(np.ascontiguousarray(points).astype(np.int32)), (1,))
+    hull &= _within_outline(arm, x, y, along_upper, hull > 0, matte).astype(np.uint8)
     hidden = (cv2.dilate(hull, np.ones((7, 7), np.uint8)) > 0) & (labels == fo) & inside & ~weights.elbow_zone
     hidden &= upper < 0.2 * unit
-    upper_alpha = np.maximum(upper_alpha, hidden)
+    # a little wider than the hidden pixels: the soft border between both parts must not let the trunk shine through
+    behind = cv2.dilate(hidden.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    upper_alpha = np.maximum(upper_alpha, np.where(behind & ((labels == up) | (labels == fo)), matte, 0))
     upper_alpha = _largest(cv2.GaussianBlur(upper_alpha, (0, 0), 0.8) * (matte > 0))
     fore_alpha = _largest(cv2.GaussianBlur(fore_alpha.astype(np.float32), (0, 0), 0.6) * (matte > 0))
     # under the forearm's soft edge the photo shows the forearm: only a guess is known of the upper arm there
@@ -167,6 +184,27 @@ def _arm_coverage(
         np.float32
     )
     return (upper_alpha, upper_known), (fore_alpha, np.ones_like(fore_alpha))
+
+
+def _within_outline(arm: Arm, x: Array, y: Array, along: Array, hull: np.ndarray, matte: Array) -> np.ndarray:
+    """The hull of an upper arm cut back to what the background beside the arm allows.
+
+    Where background shows inside of the hull, the arm's outline lies further in; what the hand hides below is not
+    wider than that. Sides and places along the bone are treated apart, in 20 steps.
+    """
+    bone = arm.elbow - arm.shoulder
+    length = float(np.linalg.norm(bone)) + 1e-6
+    across = ((x - arm.shoulder[0]) * -bone[1] + (y - arm.shoulder[1]) * bone[0]) / length
+    step = np.clip((along * 20).astype(np.int32), 0, 25)
+    empty = hull & (matte < 0.5)
+    allowed = np.ones(hull.shape, bool)
+    for sign in (-1, 1):
+        limit = np.full(26, np.inf)
+        at = empty & (sign * across > 0)
+        np.minimum.at(limit, step[at], sign * across[at])
+        limit = np.minimum.accumulate(limit)  # from the shoulder to the elbow
+        allowed &= sign * across < limit[step]
+    return allowed
 
 
 def _largest(alpha: Array) -> Array:
@@ -218,7 +256,9 @@ def _mesh(arm: Arm, alpha: Array, weights: Array, has_hand: bool, body: Body) ->
     along = arm.wrist - arm.elbow if has_hand else arm.elbow - arm.shoulder
     y, x = np.mgrid[-margin : height + margin, -margin : width + margin].astype(np.float32)
     slid_x, slid_y = _slide_back(x, y, along, (height, width))
-    covered = cv2.remap(alpha, slid_x, slid_y, cv2.INTER_NEAREST)
+    covered = cv2.remap(alpha, slid_x, slid_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    beyond = (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
+    covered[beyond & ~_limb_beyond(arm, x, y, has_hand, body.unit)] = 0
     grown = cv2.dilate((covered > 0.02).astype(np.uint8), np.ones((cell + 1, cell + 1), np.uint8)) > 0
     vertices, triangles = grid_cells(grown, cell, margin)
     texture = np.stack(_slide_back(vertices[:, 0], vertices[:, 1], along, (height, width)), -1)
@@ -245,18 +285,37 @@ def _mesh(arm: Arm, alpha: Array, weights: Array, has_hand: bool, body: Body) ->
     return Mesh(vertices, texture.astype(np.float32), triangles[painted], shares)
 
 
+def _limb_beyond(arm: Arm, x: Array, y: Array, has_hand: bool, unit: float) -> np.ndarray:
+    """Where the limb may lie outside of the frame: capsules around its bones, so that a cut arm is as long as it is."""
+    bones = (
+        [(arm.elbow, arm.wrist, 0.12), (arm.wrist, arm.knuckle, 0.1)]
+        if has_hand
+        else [(arm.shoulder, arm.elbow, 0.16)]
+    )
+    if has_hand and arm.hand is not None:
+        bones += [
+            (arm.hand[a], arm.hand[b], 0.05) for finger in FINGERS for a, b in zip(finger, finger[1:], strict=False)
+        ]
+    height, width = x.shape
+    limb = np.zeros((height, width), np.uint8)
+    corner = np.array([x[0, 0], y[0, 0]])
+    for start, end, radius in bones:
+        ends = [tuple(np.round((p - corner) * 16).astype(int).tolist()) for p in (start, end)]
+        cv2.line(limb, ends[0], ends[1], (1,), max(int(2 * radius * unit), 1), cv2.LINE_8, 4)
+    return limb > 0
+
+
 def _slide_back(x: Array, y: Array, along: Array, size: tuple[int, int]) -> tuple[Array, Array]:
     """Points outside of the frame moved back onto its border along a limb (or straight, if it runs beside it)."""
     height, width = size
     length = float(np.linalg.norm(along)) + 1e-6
     dx, dy = float(along[0]) / length, float(along[1]) / length
     for axis_x in (False, True):
-        value, limit = (x, width - 1) if axis_x else (y, height - 1)
+        value, limit = (x, width - 0.5) if axis_x else (y, height - 0.5)
         step = dx if axis_x else dy
-        over = value - np.clip(value, 0, limit)
+        over = value - np.clip(value, -0.5, limit)
         if abs(step) > 0.4:
-            # cells within half a pixel of the border stay where they are
             x, y = x - over * dx / step, y - over * dy / step
         else:
             x, y = (x - over, y) if axis_x else (x, y - over)
-    return np.clip(x, 0, width - 1).astype(np.float32), np.clip(y, 0, height - 1).astype(np.float32)
+    return np.clip(x, -0.5, width - 0.5).astype(np.float32), np.clip(y, -0.5, height - 0.5).astype(np.float32)

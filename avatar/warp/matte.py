@@ -36,15 +36,18 @@ def refine_matte(image: np.ndarray, matte: Array, body: Body) -> Array:
     hands = [hand_distance(arm, body.size) for arm in body.arms.values()]
     start = matte.astype(np.float32)
     bone = np.zeros((height, width), bool)
+    near_arm = np.zeros((height, width), bool)
     for arm, distance in zip(body.arms.values(), hands, strict=True):
         if arm.hand is not None:
             # capsules of 0.035 sw around the hand's bones: a finger is about 0.07 sw thick
             start = np.maximum(start, 1 / (1 + np.exp(np.clip((distance - 0.035 * unit) / 1.5, -40, 40))))
             bone |= distance < 0.012 * unit
-        bone |= segment_distance(x, y, arm.shoulder, arm.elbow)[0] < 0.06 * unit
-        bone |= segment_distance(x, y, arm.elbow, arm.wrist)[0] < 0.04 * unit
+        upper = segment_distance(x, y, arm.shoulder, arm.elbow)[0]
+        fore = segment_distance(x, y, arm.elbow, arm.wrist)[0]
+        bone |= (upper < 0.06 * unit) | (fore < 0.04 * unit)
+        near_arm |= (distance < 0.05 * unit) | (np.minimum(upper, fore) < 0.1 * unit)
     person = start > 0.5
-    if not person.any():
+    if not (matte > 0.5).any():
         raise ValueError("the matte is empty: nobody was found in the photo; pass the detector's own matte")
     deep = cv2.distanceTransform(person.astype(np.uint8), cv2.DIST_L2, 3)
     outside = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 3)
@@ -54,14 +57,18 @@ def refine_matte(image: np.ndarray, matte: Array, body: Body) -> Array:
     trunk = (from_axis < 0.3 * unit) & (y > neck[1]) & (deep > 0.04 * unit)
     head = (y < neck[1] - 0.1 * unit) & (deep > 0.06 * unit)
     trimap = np.where(person, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    trimap[(bone & (outside < 0.06 * unit)) | trunk | head] = cv2.GC_FGD
-    trimap[outside > 0.06 * unit] = cv2.GC_BGD
+    arms = near_arm & (matte > 0.95) & (deep > 0.025 * unit)  # limbs in shadow, which the colours would give away
+    sure = (bone | trunk | head | arms) & (start > 0.5)  # a bone off the matte is a bone that was guessed wrong
+    trimap[sure] = cv2.GC_FGD
+    trimap[(outside > 0.03 * unit) | ((start < 0.05) & (outside > 0.015 * unit))] = cv2.GC_BGD
     if (trimap == cv2.GC_BGD).any() and (trimap == cv2.GC_FGD).any():
         cv2.setRNGSeed(0)  # grabCut seeds its k-means from cv2's generator
         model = np.zeros((2, 1, 65))
-        cv2.grabCut(image, trimap, None, model[0], model[1], GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(image, trimap, (0, 0, 1, 1), model[0], model[1], GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
     cut = ((trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)).astype(np.uint8)
-    cut = keep_person(cv2.medianBlur(cut * 255, 5) > 127, bone | trunk | head)
+    cut = keep_person(cv2.medianBlur(cut * 255, 5) > 127, sure)
+    if cut.sum() < 0.5 * person.sum():  # person and background of the same colours: no model tells them apart
+        cut = person
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     soft = guided_filter(grey, cut.astype(np.float32), 4, 2e-4)
     soft = np.clip((soft - 0.35) / 0.5, 0, 1)  # the filter leaves 0.1-0.3 of haze on flat background

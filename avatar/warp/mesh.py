@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -92,7 +93,7 @@ def rasterise(mesh: Mesh, moved: NDArray[np.float64], size: tuple[int, int]) -> 
     rest_edges = np.swapaxes(rest[:, 1:] - rest[:, :1], 1, 2)
     linear = np.tile(rest_edges, (frames, 1, 1)) @ inverse.reshape(-1, 2, 2)
     shift = np.tile(rest[:, 0], (frames, 1)) - np.einsum("tij,tj->ti", linear, corners[:, 0])
-    table = np.concatenate([linear.reshape(-1, 4), shift, _soundness(linear)[:, None]], 1).astype(np.float32)
+    table = np.concatenate([linear.reshape(-1, 4), shift, soundness(linear)[:, None]], 1).astype(np.float32)
     chosen = table[np.maximum(painted, 0)]  # (F, h, w, 7)
     x = np.arange(low[0], high[0], dtype=np.float32)
     y = np.arange(low[1], high[1], dtype=np.float32)[:, None]
@@ -104,13 +105,15 @@ def rasterise(mesh: Mesh, moved: NDArray[np.float64], size: tuple[int, int]) -> 
         -1,
     )
     box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
-    return Raster(box, source, painted >= 0, chosen[..., 6])
+    # neighbouring triangles differ: without smoothing the two halves of each cell would show as hatching
+    sound = np.stack([cv2.blur(np.ascontiguousarray(frame), (7, 7)) for frame in chosen[..., 6]])
+    return Raster(box, source, painted >= 0, sound)
 
 
-def _soundness(linear: NDArray[np.float64]) -> NDArray[np.float64]:
+def soundness(linear: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 where an inverse map keeps lengths, 0 where it stretches or squeezes 2.5 times (its singular values)."""
-    square = (linear**2).sum((1, 2))
-    det = np.abs(linear[:, 0, 0] * linear[:, 1, 1] - linear[:, 0, 1] * linear[:, 1, 0])
+    square = (linear**2).sum((-2, -1))
+    det = np.abs(linear[..., 0, 0] * linear[..., 1, 1] - linear[..., 0, 1] * linear[..., 1, 0])
     root = np.sqrt(np.maximum(square**2 / 4 - det**2, 0))
     largest, smallest = np.sqrt(square / 2 + root), np.sqrt(np.maximum(square / 2 - root, 1e-9))
     worst = np.minimum(smallest, 1 / np.maximum(largest, 1e-3))

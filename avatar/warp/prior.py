@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatar.warp.body import Array, read_body
+from avatar.warp.body import PIXEL_CENTRE, Array, read_body
 from avatar.warp.bones import Pose, Rig
 from avatar.warp.face import FaceWarp
 from avatar.warp.layers import Layer, cut_layers
 from avatar.warp.matte import refine_matte
-from avatar.warp.mesh import rasterise, skin
+from avatar.warp.mesh import rasterise, skin, soundness
 from avatar.warp.parts import find_parts
 from avatar.warp.weights import GRID
 from pose.keypoints import Keypoints
@@ -77,10 +77,12 @@ class GeometricPrior:
         self.rig = Rig(reference, self.body)
         fine = refine_matte(image, matte, self.body)
         self.layers = cut_layers(image, fine, self.body, find_parts(image, fine, self.body))
-        self.face = FaceWarp(image, self.body.face) if self.body.face is not None else None
+        self.face = FaceWarp(image, self.body.face + PIXEL_CENTRE) if self.body.face is not None else None
         self._textures = {id(layer): self._tensor(layer.texture) for layer in (self.layers.trunk, *self.layers.front)}
         self._background, self._halo = self._tensor(self.layers.background), self._tensor(self.layers.halo)
         self._open = self._tensor(self.layers.open)
+        rows, columns = (np.nonzero(self.layers.trunk.texture[3].max(axis))[0] for axis in (1, 0))
+        self._trunk_rest = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
         self._weights = np.stack([self.layers.head, *self.layers.arms.values()], -1).astype(np.float32)
 
     def _tensor(self, a: Array) -> Tensor:
@@ -113,11 +115,16 @@ class GeometricPrior:
         pose = self.rig.pose(keypoints)
         moved = [skin(layer.mesh, pose.arms[layer.side]) for layer in self.layers.front if layer.mesh is not None]
         field = self._trunk_field(pose)  # (F, H/8, W/8, 2): photo pixel minus own position
-        motion = self._tensor(self._motion(field, moved))[:, None]  # (F, 1, H/4, W/4)
-        motion = functional.interpolate(motion, self.size, mode="bilinear", align_corners=False)
-        picture.copy_(self._background + motion * self._halo)
+        coarse = np.concatenate(
+            [field, self._field_soundness(field)[..., None], self._motion(field, moved)[..., None]], -1
+        )
+        maps = functional.interpolate(
+            self._tensor(coarse.transpose(0, 3, 1, 2)), self.size, mode="bilinear", align_corners=False
+        )
+        motion = maps[:, 3:]  # (F, 1, H, W)
+        torch.addcmul(self._background, motion, self._halo, out=picture)
         trust.copy_(self._open.expand_as(trust))
-        motion = self._draw_trunk(pose, field, picture, trust, motion)
+        self._draw_trunk(pose, maps, picture, trust)
         for layer, vertices in zip(self.layers.front, moved, strict=True):
             self._draw_mesh(layer, vertices, pose, picture, trust)
         picture.clamp_(0, 1)
@@ -137,7 +144,9 @@ class GeometricPrior:
             point = own.copy()
             for n in range(SOLVER_ROUNDS):
                 at = (point - (GRID - 1) / 2) / GRID
-                share = cv2.remap(self._weights, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+                share = cv2.remap(
+                    self._weights, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+                )
                 m = share.reshape(height, width, -1) @ deltas + base
                 x, y = own[..., 0] - m[..., 2], own[..., 1] - m[..., 5]
                 det = m[..., 0] * m[..., 4] - m[..., 1] * m[..., 3]
@@ -147,25 +156,30 @@ class GeometricPrior:
             field[f] = point - own
         return field
 
+    @staticmethod
+    def _field_soundness(field: Array) -> Array:
+        """How well the trunk's inverse map keeps lengths, (F, H/8, W/8) in [0, 1]."""
+        slope = np.stack(np.gradient(field, FIELD, axis=(2, 1)), -1)  # (F, h, w, 2, 2): of x and y, along x and y
+        return soundness(slope + np.eye(2, dtype=np.float32)).astype(np.float32)
+
     def _motion(self, field: Array, moved: list[np.ndarray]) -> Array:
-        """How far anything moves near each point of the coarse grid, in units of `STILL`, at most 1; (F, H/4, W/4)."""
-        frames = len(field)
-        height, width = self.size[0] // GRID, self.size[1] // GRID
+        """How far anything moves near each point of the field, in units of `STILL`, at most 1; (F, H/8, W/8)."""
+        frames, height, width = field.shape[:3]
         motion = np.zeros((frames, height, width), np.float32)
         for layer, vertices in zip(self.layers.front, moved, strict=True):
             assert layer.mesh is not None
             rest = layer.mesh.vertices
             length = np.linalg.norm(vertices - rest, axis=-1).astype(np.float32)
             for place in (np.broadcast_to(rest, vertices.shape), vertices):
-                cells = np.floor((place + 0.5) / GRID).astype(np.int32)
+                cells = np.floor((place + 0.5) / FIELD).astype(np.int32)
                 x, y = cells[..., 0], cells[..., 1]
                 seen = (x >= 0) & (x < width) & (y >= 0) & (y < height)
                 frame = np.broadcast_to(np.arange(frames)[:, None], x.shape)
                 np.maximum.at(motion, (frame[seen], y[seen], x[seen]), length[seen])
-        kernel = np.ones((7, 7), np.uint8)
+        kernel = np.ones((5, 5), np.uint8)
         for f in range(frames):
             motion[f] = cv2.dilate(motion[f], kernel)
-            trunk = cv2.resize(np.hypot(field[f, ..., 0], field[f, ..., 1]), (width, height))
+            trunk = np.hypot(field[f, ..., 0], field[f, ..., 1])
             motion[f] = np.clip(np.maximum(motion[f], trunk) / STILL, 0, 1)
         # rounding of the bone fits is below 1e-3 px: exactly still stays exactly still
         motion[motion < 1e-3] = 0
@@ -184,35 +198,41 @@ class GeometricPrior:
         scale = torch.tensor([2 / (size[1] - 1), 2 / (size[0] - 1)], device=source.device)
         return source * scale - 1
 
-    def _draw_trunk(self, pose: Pose, field: Array, picture: Tensor, trust: Tensor, motion: Tensor) -> Tensor:
-        """Paints trunk and head; returns the motion raised where the face moves within the head."""
-        height, width = self.size
-        full = functional.interpolate(
-            self._tensor(field.transpose(0, 3, 1, 2)), self.size, mode="bilinear", align_corners=False
-        ).permute(0, 2, 3, 1)
-        x = torch.arange(width, device=self.device, dtype=torch.float32)
-        y = torch.arange(height, device=self.device, dtype=torch.float32)[:, None]
-        source = full + torch.stack([x.expand(height, width), y.expand(height, width)], -1)  # (F, H, W, 2)
+    def _draw_trunk(self, pose: Pose, maps: Tensor, picture: Tensor, trust: Tensor) -> None:
+        """Paints trunk and head; raises the motion (F, 1, H, W) in `maps` where the face moves within the head."""
+        x0, y0, x1, y1 = self._trunk_box(maps[:, :2])
+        view = (slice(None), slice(None), slice(y0, y1), slice(x0, x1))
+        x = torch.arange(x0, x1, device=self.device, dtype=torch.float32)
+        y = torch.arange(y0, y1, device=self.device, dtype=torch.float32)[:, None]
+        source = torch.stack([maps[:, 0, y0:y1, x0:x1] + x, maps[:, 1, y0:y1, x0:x1] + y], -1)  # (F, h, w, 2)
         face = self._face(pose, source) if self.face is not None else None
         drawn = self._sample(self._textures[id(self.layers.trunk)], source)
         colour, alpha, sure = drawn[:, :3], drawn[:, 3:4], drawn[:, 4:]
-        limit = torch.tensor([width, height], device=self.device, dtype=torch.float32) - 0.5
-        sure = sure * ((source > -0.5) & (source < limit)).all(-1)[:, None]
+        limit = torch.tensor([self.size[1], self.size[0]], device=self.device, dtype=torch.float32) - 0.5
+        inside = ((source > -0.5) & (source < limit)).all(-1)
+        sure = sure * maps[:, 2:3, y0:y1, x0:x1] * inside[:, None]
         if face is not None:
             box, overlay, doubt = face
-            view = (slice(None), slice(None), slice(box[1], box[3]), slice(box[0], box[2]))
-            colour[view] = colour[view] * (1 - overlay[:, 3:]) + overlay[:, :3] * alpha[view]
-            sure[view] = sure[view] * (1 - doubt)
-            motion = motion.clone()
-            motion[view] = torch.maximum(motion[view], (doubt * 4).clamp(max=1))
-        picture.mul_(1 - alpha).add_(colour)
-        trust.mul_(1 - alpha).add_(sure)
-        return motion
+            part = (slice(None), slice(None), slice(box[1], box[3]), slice(box[0], box[2]))
+            colour[part] = colour[part] * (1 - overlay[:, 3:]) + overlay[:, :3] * alpha[part]
+            sure[part] *= 1 - doubt
+            motion = maps[:, 3:, y0:y1, x0:x1][part]
+            motion.copy_(torch.maximum(motion, (doubt * 4).clamp(max=1)))
+        uncovered = 1 - alpha
+        picture[view] = torch.addcmul(colour, picture[view], uncovered)
+        trust[view] = torch.addcmul(sure, trust[view], uncovered)
+
+    def _trunk_box(self, field: Tensor) -> tuple[int, int, int, int]:
+        """Where the trunk can be in these frames: its place in the photo and the largest move."""
+        reach = int(field.abs().amax()) + 2
+        x0, y0, x1, y1 = self._trunk_rest
+        return max(x0 - reach, 0), max(y0 - reach, 0), min(x1 + reach, self.size[1]), min(y1 + reach, self.size[0])
 
     def _face(self, pose: Pose, source: Tensor) -> tuple[tuple[int, int, int, int], Tensor, Tensor] | None:
-        """Moves `source` inside the face (in place); returns the frame's box, overlay (F, 4, h, w), doubt (F, 1, h, w)."""
+        """Moves `source` (F, h, w, 2) inside the face (in place); returns the box within `source`, overlay (F, 4, ...)
+        and doubt (F, 1, ...) there."""
         assert self.face is not None and pose.face is not None
-        fields = [self.face.field(points) for points in pose.face]
+        fields = [self.face.field(points + np.float32(PIXEL_CENTRE)) for points in pose.face]
         x0, y0, x1, y1 = fields[0].box
         inside = (source[..., 0] > x0) & (source[..., 0] < x1 - 1) & (source[..., 1] > y0) & (source[..., 1] < y1 - 1)
         columns, rows = inside.any(0).any(0).nonzero(), inside.any(0).any(1).nonzero()
@@ -239,9 +259,9 @@ class GeometricPrior:
         x0, y0, x1, y1 = raster.box
         drawn = self._sample(self._textures[id(layer)], self._tensor(raster.source))
         hit = torch.from_numpy(raster.hit).to(self.device)[:, None]
-        drawn = drawn * hit
-        alpha = drawn[:, 3:4]
+        drawn = drawn.mul_(hit)
+        uncovered = 1 - drawn[:, 3:4]
         sure = drawn[:, 4:] * self._tensor(raster.sound)[:, None]
         view = (slice(None), slice(None), slice(y0, y1), slice(x0, x1))
-        picture[view] = picture[view] * (1 - alpha) + drawn[:, :3]
-        trust[view] = trust[view] * (1 - alpha) + sure
+        picture[view] = torch.addcmul(drawn[:, :3], picture[view], uncovered)
+        trust[view] = torch.addcmul(sure, trust[view], uncovered)

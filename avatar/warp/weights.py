@@ -1,9 +1,9 @@
 """Skin weights: how much of each bone's motion a pixel of the photo follows.
 
 Letters: H W image size, h w grid size (a weight every `GRID` pixels), B bones, N mesh vertices. Weights live in the
-photo, not in the target pose, so cloth keeps its texture. They solve Laplace's equation inside the matte: links are cut
-along part borders, except in the shoulder and elbow zones, where neighbouring layers overlap and share the same weights
-and so move identically: no seam.
+photo, not in the target pose, so cloth keeps its texture. They solve Laplace's equation inside the matte. Links are
+cut along part borders, except in the shoulder and elbow zones, where neighbouring layers overlap and share the same
+weights and so move identically: no seam.
 """
 
 from __future__ import annotations

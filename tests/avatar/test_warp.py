@@ -1,0 +1,237 @@
+"""The geometric prior on a drawn figure and on the astronaut: rest, stillness, batches, absent parts, odd shapes."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+from avatar.warp.prior import GeometricPrior
+from pose.keypoints import COUNT, FACE, FINGERS, LEFT_HAND, RIGHT_HAND, Keypoints
+
+
+def hand_points(wrist: tuple[float, float], side: int) -> np.ndarray:
+    """An open hand (21, 2) pointing outwards and up from the wrist."""
+    points = np.zeros((21, 2), np.float32)
+    points[0] = wrist
+    for finger, angle in zip(FINGERS, (-1.1, -0.5, -0.2, 0.1, 0.4), strict=True):
+        direction = np.array([side * np.cos(angle - 0.4), np.sin(angle - 0.4)])
+        for n, index in enumerate(finger):
+            points[index] = wrist + direction * (16 + 9 * n)
+    return points
+
+
+def figure(height: int, width: int, hands: bool = True, elbows: bool = True):
+    """A drawn half-body figure: image, keypoints, depth, matte."""
+    rng = np.random.default_rng(0)
+    image = np.full((height, width, 3), (90, 120, 100), np.uint8)
+    image[:, :: max(width // 12, 8)] = (60, 60, 80)
+    matte = np.zeros((height, width), np.uint8)
+    cx, top = width / 2, 0.16 * height
+    unit = 0.32 * min(width, height)
+    points = np.zeros((COUNT, 2), np.float32)
+    confidence = np.zeros(COUNT, np.float32)
+    points[0] = (cx, top)
+    points[5], points[6] = (cx + unit / 2, top + 0.75 * unit), (cx - unit / 2, top + 0.75 * unit)
+    points[11], points[12] = (cx + unit / 3, top + 2.2 * unit), (cx - unit / 3, top + 2.2 * unit)
+    points[7], points[8] = points[5] + [0.15 * unit, 0.75 * unit], points[6] + [-0.15 * unit, 0.75 * unit]
+    points[9], points[10] = points[7] + [0.25 * unit, -0.45 * unit], points[8] + [-0.25 * unit, -0.45 * unit]
+    points[LEFT_HAND] = hand_points(points[9], 1)
+    points[RIGHT_HAND] = hand_points(points[10], -1)
+    known = [0, 5, 6, 11, 12] + ([7, 8, 9, 10] if elbows else [])
+    confidence[known] = 1
+    if hands and elbows:
+        confidence[LEFT_HAND], confidence[RIGHT_HAND] = 1, 1
+
+    def draw(a, b, thick, colour):
+        ends = [tuple(int(v) for v in p) for p in (a, b)]
+        cv2.line(image, ends[0], ends[1], colour, int(thick))
+        cv2.line(matte, ends[0], ends[1], 255, int(thick))
+
+    body = np.array(
+        [points[5] + [8, -6], points[6] - [8, 6], (cx - unit / 2, height), (cx + unit / 2, height)], np.int32
+    )
+    cv2.fillConvexPoly(image, body, (150, 60, 60))
+    cv2.fillConvexPoly(matte, body, 255)
+    draw((cx, top), (cx, top + 0.8 * unit), 0.3 * unit, (200, 160, 130))
+    for canvas, colour in ((image, (210, 170, 140)), (matte, 255)):
+        cv2.ellipse(canvas, (int(cx), int(top)), (int(0.28 * unit), int(0.38 * unit)), 0, 0, 360, colour, -1)
+    for a, b, c, part in ((5, 7, 9, LEFT_HAND), (6, 8, 10, RIGHT_HAND)):
+        draw(points[a], points[b], 0.2 * unit, (170, 80, 80))
+        draw(points[b], points[c], 0.15 * unit, (205, 165, 135))
+        for finger in FINGERS:
+            for i, j in zip((0, *finger), finger, strict=False):
+                draw(points[part][i], points[part][j], 5, (205, 165, 135))
+    image = np.clip(image.astype(int) + rng.integers(-6, 7, image.shape), 0, 255).astype(np.uint8)
+    keypoints = Keypoints(points[None], confidence[None], (height, width))
+    depth = np.zeros(COUNT, np.float32)
+    return image, keypoints, depth, matte.astype(np.float32) / 255
+
+
+def driven(reference: Keypoints, frames: int = 5, amount: float = 1.0) -> Keypoints:
+    """Arms that swing about shoulder and elbow, the head nodding sideways; frame 0 at rest."""
+    points = np.repeat(reference.points, frames, 0).astype(np.float64)
+    for f in range(frames):
+        angle = amount * 0.3 * np.sin(f * 0.9)
+        for shoulder, elbow, wrist, hand, sign in ((5, 7, 9, LEFT_HAND, 1), (6, 8, 10, RIGHT_HAND, -1)):
+            for centre, turn in ((shoulder, sign * angle), (elbow, 1.5 * sign * angle)):
+                c, s = np.cos(turn), np.sin(turn)
+                rotate = np.array([[c, -s], [s, c]])
+                chain = [wrist, *range(hand.start, hand.stop)] + ([elbow] if centre == shoulder else [])
+                points[f, chain] = points[f, centre] + (points[f, chain] - points[f, centre]) @ rotate.T
+        points[f, [0, *range(FACE.start, FACE.stop)]] += [6 * amount * np.sin(f * 0.7), 0]
+    confidence = np.repeat(reference.confidence, frames, 0)
+    return Keypoints(points.astype(np.float32), confidence, reference.size, 25.0)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(1 / max(np.mean((a - b) ** 2), 1e-12)))
+
+
+@pytest.fixture(scope="module")
+def prior():
+    image, reference, depth, matte = figure(256, 256)
+    return image, reference, GeometricPrior(image, reference, depth, matte)
+
+
+def test_rest_is_the_photo_with_full_confidence(prior):
+    image, reference, warp = prior
+    result = warp.render(reference)
+    frame = result.frames[0].permute(1, 2, 0).numpy()
+    inside = warp.layers.matte > 0.5
+    assert psnr(frame[inside], image[inside] / 255) > 38
+    assert torch.equal(result.confidence, torch.ones(1, 1, 256, 256))
+    outside = warp.layers.matte == 0
+    np.testing.assert_allclose(frame[outside], image[outside] / np.float32(255), atol=1e-4)
+
+
+def test_background_far_from_the_person_never_changes(prior):
+    image, reference, warp = prior
+    result = warp.render(driven(reference, 8))
+    changed = (result.frames - torch.from_numpy(image).permute(2, 0, 1) / 255).abs().amax((0, 1)) > 1e-5
+    far = np.ones((256, 256), np.uint8)
+    keypoints = driven(reference, 8).points
+    reach = np.concatenate([keypoints[:, 5:13].reshape(-1, 2), keypoints[:, 23:65].reshape(-1, 2)])
+    x0, y0 = reach.min(0) - 30
+    x1 = reach[:, 0].max() + 30
+    far[int(max(y0, 0)) :, int(max(x0, 0)) : int(x1)] = 0
+    far[cv2.dilate((warp.layers.matte > 0).astype(np.uint8), np.ones((41, 41), np.uint8)) > 0] = 0
+    assert far.sum() > 3000
+    assert not changed.numpy()[far > 0].any()
+
+
+def test_moving_arms_uncovers_guesses_and_says_so(prior):
+    _, reference, warp = prior
+    result = warp.render(driven(reference, 3))
+    assert float(result.confidence[0].min()) == 1
+    assert float(result.confidence[2].min()) < 0.05
+    trunk = result.confidence[2, 0, 175:185, 122:134]
+    assert float(trunk.min()) > 0.9
+    for tensor in (result.frames, result.confidence):
+        assert tensor.dtype == torch.float32 and float(tensor.min()) >= 0 and float(tensor.max()) <= 1
+
+
+def test_hands_follow_their_keypoints(prior):
+    """A skin-coloured hand leaves its place and arrives where the keypoints say."""
+    image, reference, warp = prior
+    keypoints = driven(reference, 3)
+    frame = (warp.render(keypoints).frames[2].permute(1, 2, 0).numpy() * 255).astype(int)
+    skin = np.abs(frame - (205, 165, 135)).sum(-1) < 60
+    for part in (LEFT_HAND, RIGHT_HAND):
+        x, y = np.round(keypoints.points[2, part][9]).astype(int)
+        assert skin[y - 2 : y + 2, x - 2 : x + 2].mean() > 0.5
+
+
+def test_same_input_same_bytes_and_batch_equals_single(prior):
+    _, reference, warp = prior
+    keypoints = driven(reference, 6)
+    first, second = warp.render(keypoints), warp.render(keypoints)
+    assert torch.equal(first.frames, second.frames) and torch.equal(first.confidence, second.confidence)
+    image, reference, depth, matte = figure(256, 256)
+    again = GeometricPrior(image, reference, depth, matte).render(keypoints)
+    assert torch.equal(first.frames, again.frames)
+    single = torch.cat([warp.render(keypoints[f : f + 1]).frames for f in range(6)])
+    torch.testing.assert_close(first.frames, single, atol=1e-6, rtol=0)
+
+
+def test_motion_is_continuous(prior):
+    """A hundredth of the motion moves the picture by about a hundredth: no jump when leaving rest."""
+    _, reference, warp = prior
+    small = warp.render(driven(reference, 3, 0.01)).frames
+    assert float((small[2] - small[0]).abs().mean()) < 0.004
+
+
+@pytest.mark.parametrize(
+    ("size", "hands", "elbows"), [((320, 192), True, True), ((192, 256), False, True), ((192, 192), True, False)]
+)
+def test_other_shapes_and_absent_parts(size, hands, elbows):
+    image, reference, depth, matte = figure(*size, hands=hands, elbows=elbows)
+    warp = GeometricPrior(image, reference, depth, matte)
+    assert bool(warp.body.arms) == elbows
+    result = warp.render(driven(reference, 3))
+    assert result.frames.shape == (3, 3, *size) and result.confidence.shape == (3, 1, *size)
+    inside = warp.layers.matte > 0.5
+    assert psnr(result.frames[0].permute(1, 2, 0).numpy()[inside], image[inside] / 255) > 36
+    assert bool(torch.isfinite(result.frames).all())
+
+
+def test_points_unknown_while_driving_stay_with_their_parent(prior):
+    _, reference, warp = prior
+    keypoints = driven(reference, 2)
+    keypoints.confidence[1, 7:] = 0
+    keypoints.points[1, 7:] = 0
+    result = warp.render(keypoints)
+    assert bool(torch.isfinite(result.frames).all())
+    rest = warp.render(reference).frames[0]
+    assert float((result.frames[1] - rest).abs().mean()) < 0.01
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    """The portrait with its stored face mesh; shoulders placed by eye, no arms."""
+    image = skimage.data.astronaut()
+    with np.load(Path(__file__).parents[1] / "data" / "astronaut_face.npz") as file:
+        face = file["points"].astype(np.float32)
+    points, confidence = np.zeros((1, COUNT, 2), np.float32), np.zeros((1, COUNT), np.float32)
+    points[0, FACE], confidence[0, FACE] = face, 1
+    matte = np.zeros((512, 512), np.uint8)
+    cv2.ellipse(matte, (224, 90), (75, 85), 0, 0, 360, 255, -1)
+    cv2.fillConvexPoly(matte, np.array([(150, 170), (300, 170), (370, 512), (20, 512), (40, 250)], np.int32), 255)
+    return (
+        image,
+        Keypoints(points, confidence, (512, 512)),
+        np.zeros(COUNT, np.float32),
+        matte.astype(np.float32) / 255,
+    )
+
+
+def test_face_without_shoulders(astronaut):
+    image, reference, depth, matte = astronaut
+    warp = GeometricPrior(image, reference, depth, matte)
+    points = np.repeat(reference.points, 2, 0)
+    points[1, FACE] += [5, 0]
+    result = warp.render(Keypoints(points, np.repeat(reference.confidence, 2, 0), (512, 512)))
+    photo = torch.from_numpy(image).permute(2, 0, 1) / 255
+    assert float((result.frames[0] - photo).abs().mean()) < 1 / 255
+    x, y = np.round(points[0, FACE.start + 10]).astype(int)  # forehead
+    moved, rest = result.frames[1][:, y - 8 : y + 8, x - 15 + 5 : x + 15 + 5], photo[:, y - 8 : y + 8, x - 15 : x + 15]
+    assert float((moved - rest).abs().mean()) < 3 / 255
+    # the trunk has no bone of its own and stays
+    assert float((result.frames[1][:, 400:, 150:250] - photo[:, 400:, 150:250]).abs().max()) < 2 / 255
+
+
+def test_wrong_input_is_refused():
+    image, reference, depth, matte = figure(192, 192)
+    with pytest.raises(ValueError, match="uint8"):
+        GeometricPrior(image.astype(np.float32), reference, depth, matte)
+    with pytest.raises(ValueError, match="multiples of 64"):
+        GeometricPrior(image[:100], reference, depth, matte[:100])
+    with pytest.raises(ValueError, match="differ in size"):
+        GeometricPrior(image, reference, depth, matte[:, :128])
+    with pytest.raises(ValueError, match="empty"):
+        GeometricPrior(image, reference, depth, np.zeros_like(matte))
+    warp = GeometricPrior(image, reference, depth, matte)
+    with pytest.raises(ValueError, match="resized"):
+        warp.render(reference.resized((256, 256)))
