@@ -286,7 +286,7 @@ def _mesh(arm: Arm, alpha: Array, weights: Array, has_hand: bool, body: Body) ->
 
 
 def _limb_beyond(arm: Arm, x: Array, y: Array, has_hand: bool, unit: float) -> np.ndarray:
-    """Where the limb may lie outside of the frame: capsules around its bones, so that a cut arm is as long as it is."""
+    """Where the limb may lie outside of the frame: capsules around its bones."""
     bones = (
         [(arm.elbow, arm.wrist, 0.12), (arm.wrist, arm.knuckle, 0.1)]
         if has_hand

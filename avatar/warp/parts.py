@@ -1,8 +1,8 @@
 """Which part of the person every pixel of the photo belongs to.
 
 Letters: H W image size. Labels: 0 background, 1 trunk and head, 2 left upper arm, 3 left forearm and hand, 4 right
-upper arm, 5 right forearm and hand. Found by a random walker between seeds at the bones, with links that break at edges of
-colour, at half the size of the photo (four times as fast; the matte restores the outer outline).
+upper arm, 5 right forearm and hand. Found by a random walker between seeds at the bones, with links that break at
+edges of colour, at half the size of the photo (four times as fast; the matte restores the outer outline).
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ def find_parts(image: np.ndarray, matte: Array, body: Body) -> Parts:
     height, width = body.size
     inside = matte > 0.5
     if not body.arms:
-        shares = np.zeros((height, width, CLASSES), np.float32)
-        shares[..., 0] = 1
-        return Parts(np.where(inside, TRUNK, 0).astype(np.int32), shares)
+        trunk_only = np.zeros((height, width, CLASSES), np.float32)
+        trunk_only[..., 0] = 1
+        return Parts(np.where(inside, TRUNK, 0).astype(np.int32), trunk_only)
     small_inside = cv2.resize(matte, (width // 2, height // 2), interpolation=cv2.INTER_AREA) > 0.5
     lab = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2LAB), (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     lab = cv2.GaussianBlur(lab.astype(np.float32) / 255, (0, 0), 0.8)
     seeds = _seeds(body, small_inside, lab)
     right = np.exp(-CONTRAST * ((lab[:, 1:] - lab[:, :-1]) ** 2).sum(-1)) + FLOOR
     down = np.exp(-CONTRAST * ((lab[1:] - lab[:-1]) ** 2).sum(-1)) + FLOOR
-    shares: Array = diffuse(np.where(seeds > 0, seeds - 1, -1), CLASSES, right, down, small_inside)
+    shares = diffuse(np.where(seeds > 0, seeds - 1, -1), CLASSES, right, down, small_inside)
     shares = _without_slivers(_return_islands(shares, seeds, small_inside), body, small_inside)
     shares = push_pull(cv2.GaussianBlur(shares, (0, 0), 0.7), small_inside.astype(np.float32))
     shares = cv2.resize(shares, (width, height), interpolation=cv2.INTER_LINEAR)
