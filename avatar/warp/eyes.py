@@ -128,20 +128,24 @@ class Eyeball:
         displacement[window][inside] = (moved - ball)[inside]
 
         # What was hidden, or all when too much turns, is the rebuilt ball in the shade of the upper lid.
-        disc = sample(self._disc, where - gaze, outside=0)
-        colour = sample(self._white, where) * (1 - disc[..., 3:]) + disc[..., :3]
-        across = place @ self._along
+        across, depth = place @ self._along, place @ self._down
         lid, end, far = (np.interp(across, row @ self._along, row @ self._down) for row in (upper, lower, rim))
-        shade = 0.62 + 0.38 * smoothstep((place @ self._down - lid) / (0.3 * self._half))
         alpha = np.maximum(cover * smoothstep((turned - 0.05) / 0.2), np.clip(1.2 * (cover - own) - 0.2, 0, 1))
         alpha *= smoothstep(end - lid - 0.3)  # lids less than a pixel apart count as closed
+        colour = np.zeros((*size, 3), np.float32)
+        if alpha.any():
+            disc = sample(self._disc, where - gaze, outside=0)
+            ball_colour = sample(self._white, where) * (1 - disc[..., 3:]) + disc[..., :3]
+            shade = 0.62 + 0.38 * smoothstep((depth - lid) / (0.3 * self._half))
+            colour = ball_colour * (shade * alpha)[..., None]
 
         # Lids that have closed meet in a line of lashes; at the corners, and in narrow eyes, they always touch.
         gap = np.linalg.norm(upper - lower, axis=1)
         closing = smoothstep((0.6 - gap / np.maximum(self._gap, 1e-3)) / 0.4) * (self._gap > 0.05 * self._half)
-        closed = 0.7 * seam(upper - corner, lower - corner, closing, size, max(0.9, 0.09 * self._half))
-        colour = (colour * (shade * alpha)[..., None]) * (1 - closed[..., None]) + self._lashes * closed[..., None]
-        alpha = alpha + (1 - alpha) * closed
+        if closing.any():
+            line = 0.7 * seam(upper - corner, lower - corner, closing, size, max(0.9, 0.09 * self._half))
+            colour = colour * (1 - line[..., None]) + self._lashes * line[..., None]
+            alpha = alpha + (1 - alpha) * line
         # A pixel has one displacement: those cut by a lid show its skin, and the photo's own eye over it in part.
         part = np.where(inside, 0, visible * smoothstep(far - lid - 0.3)) * (1 - alpha)
         colour += part[..., None] * sample(self._photo, where + moved)

@@ -76,6 +76,10 @@ def strip(first: tuple[int, ...], second: tuple[int, ...]) -> list[tuple[int, in
     return [t for t in triangles if len(set(t)) == 3]
 
 
+# How much of the smoothed field a pixel takes, by how much of a blurred mask of lips and lids it has (of 255).
+SMOOTHED = np.clip(1 - np.arange(256, dtype=np.float32) / 64, 0, 1)
+
+
 class FaceWarp:
     """Draws one face, given the photo `image` (H, W, 3) uint8 RGB and its mesh `face` (V, 2)."""
 
@@ -121,9 +125,10 @@ class FaceWarp:
         self._turning = np.sign(self._areas(self._source))
 
         rows, columns = np.mgrid[y0:y1, x0:x1].astype(np.float32)
-        self._pixels = np.stack([columns + 0.5, rows + 0.5], axis=-1)  # (h, w, 2) centres
+        self._x, self._y = columns + 0.5, rows + 0.5
+        self._pixels = np.stack([self._x, self._y], axis=-1)  # (h, w, 2) centres
         ramp = [np.minimum(np.arange(n), np.arange(n)[::-1]) / 4.0 for n in self._pixels.shape[:2]]
-        self._window = np.clip(np.minimum(ramp[0][:, None], ramp[1][None]), 0, 1).astype(np.float32)[..., None]
+        self._window = np.clip(np.minimum(ramp[0][:, None], ramp[1][None]), 0, 1).astype(np.float32)
         self._eyes = [Eyeball(image, self._face, *eye) for eye in EYES]
         self._mouth = MouthInterior(image, self._face)
 
@@ -163,6 +168,10 @@ class FaceWarp:
             cv2.fillPoly(mask, [self._fixed_point(outline)], (255,), cv2.LINE_8, SHIFT)
         return mask
 
+    def _blurred(self, plane: Array) -> Array:
+        size = 2 * int(np.ceil(2.5 * self._smooth)) + 1  # OpenCV's own choice for floats, 4 sigma, costs much more
+        return np.asarray(cv2.GaussianBlur(plane, (size, size), self._smooth), np.float32)
+
     def field(self, face: Array) -> FaceField:
         """How to draw the `face` (V, 2), aligned to the photo's head."""
         shift = face.astype(np.float32) - self._face
@@ -179,19 +188,21 @@ class FaceWarp:
         for index in drawn:
             cv2.fillConvexPoly(ids, corners[index], (int(index),), cv2.LINE_8, SHIFT)
         ids = ids.astype(np.intp)
-        displacement = np.empty((height, width, 2), np.float32)
-        x, y = self._pixels[..., 0], self._pixels[..., 1]
-        for axis, (by_x, by_y, origin) in enumerate(tables[:6].reshape(3, 2, -1).swapaxes(0, 1)):
-            displacement[..., axis] = by_x.take(ids) * x + by_y.take(ids) * y + origin.take(ids)
-        confidence = cv2.GaussianBlur(tables[6].take(ids), (0, 0), self._smooth)
+        x_plane, y_plane = (
+            by_x.take(ids) * self._x + by_y.take(ids) * self._y + origin.take(ids)
+            for by_x, by_y, origin in tables[:6].reshape(3, 2, -1).swapaxes(0, 1)
+        )
+        confidence = self._blurred(tables[6].take(ids))
 
         # 2. Smooth, but for lips and lids.
         lips = polygon(target, LIPS_OUTER_UPPER, LIPS_OUTER_LOWER)
         apertures = [polygon(target, upper, lower) for upper, lower, _ in EYES]
         eyes = [target[list(points)] for points in LID_SKIN]
         sharp = cv2.GaussianBlur(self._mask([lips, *eyes]), (0, 0), 1.5 * self._smooth)
-        weight = np.clip(1 - sharp.astype(np.float32) / 64, 0, 1)[..., None]
-        displacement += weight * (cv2.GaussianBlur(displacement, (0, 0), self._smooth) - displacement)
+        weight = cv2.LUT(sharp, SMOOTHED)
+        displacement = np.empty((height, width, 2), np.float32)
+        for axis, plane in enumerate((x_plane, y_plane)):
+            displacement[..., axis] = (plane + weight * (self._blurred(plane) - plane)) * self._window
 
         # 3. Eyes behind the lids.
         overlay = np.zeros((height, width, 4), np.float32)
@@ -200,7 +211,7 @@ class FaceWarp:
 
         # 4. Mouth.
         self._mouth.draw(face, target, self._pixels, displacement, overlay, confidence)
-        return FaceField(self.box, displacement * self._window, overlay, confidence)
+        return FaceField(self.box, displacement, overlay, confidence)
 
     def _ways_back(self, target: Array) -> tuple[Array, Ints]:
         """Per triangle the displacement as a plane and its confidence, (7, T + 1), and which to paint in which order.
