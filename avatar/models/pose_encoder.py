@@ -38,7 +38,7 @@ class PoseEncoder(StrictLoading, ModelMixin, ConfigMixin):
         first, *rest = block_out_channels
         self.conv_in = nn.Conv2d(in_channels, first, kernel_size=3, padding=1)
         self.kind_embedding = nn.Embedding(len(KINDS), first)
-        nn.init.normal_(self.kind_embedding.weight, std=0.02)
+        nn.init.normal_(self.kind_embedding.weight, std=0.3)  # about what a drawing gives after conv_in
         self.blocks = nn.ModuleList()
         for width, wider in zip(block_out_channels, rest, strict=False):
             self.blocks.append(nn.Conv2d(width, width, kernel_size=3, padding=1))
