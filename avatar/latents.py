@@ -5,15 +5,41 @@ Letters: N images, H W image size, C h w latent channels and size. Images are [0
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import os
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
+from avatar.models.loading import name_list
+
 Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny
+AUTOENCODERS = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 CHUNK = 4  # images at a time: 2 GB of activations for SD's VAE at 512² and fp32
+
+
+def load_autoencoder(name: str, path: str | os.PathLike[str], **options: Any) -> Autoencoder:
+    """An autoencoder of class `name` from a folder or hub id: safetensors only, every tensor accounted for."""
+    if name not in AUTOENCODERS:
+        raise ValueError(f"the autoencoder's class must be one of {', '.join(AUTOENCODERS)}, got {name!r}")
+    try:
+        vae, info = AUTOENCODERS[name].from_pretrained(
+            path, **{**options, "use_safetensors": True, "output_loading_info": True}
+        )
+    except OSError as error:
+        raise ValueError(
+            f"no {name} could be read from {str(path)!r}; expected config.json and safetensors weights; pickled "
+            f"weights are refused, save them with `save_pretrained` first. ({error})"
+        ) from error
+    missing, foreign = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+    if missing or foreign:
+        raise ValueError(
+            f"the weights of {name} in {str(path)!r} do not fit its config.json: {len(missing)} missing "
+            f"({name_list(missing)}), {len(foreign)} foreign ({name_list(foreign)}); load the folder as it was saved"
+        )
+    return vae
 
 
 def spatial_factor(vae: Autoencoder) -> int:

@@ -151,6 +151,10 @@ class AvatarPipeline(DiffusionPipeline):
     def from_pretrained(cls, path: str | os.PathLike[str], **kwargs: Any) -> AvatarPipeline:
         """A pipeline saved by `save_pretrained`: a folder or hub id. Only safetensors; every tensor accounted for."""
         try:
+            if "vae" not in kwargs:  # diffusers' own loading takes any weights for it
+                name = cls.load_config(path).get("vae", (None, None))[1]
+                options = {"subfolder": "vae", "torch_dtype": kwargs.get("torch_dtype")}
+                kwargs["vae"] = latents.load_autoencoder(name, path, **options)
             return super().from_pretrained(path, **{**kwargs, "use_safetensors": True})
         except OSError as error:
             raise ValueError(

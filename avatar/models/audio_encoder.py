@@ -75,7 +75,7 @@ class AudioEncoder(StrictLoading, ModelMixin, ConfigMixin):
     def __init__(
         self,
         front_end: str = "mel",  # "mel", "wav2vec2" or "wavlm"
-        speech_config: dict[str, Any] | None = None,  # transformers' config of the speech network; None for "mel"
+        speech_config: dict[str, Any] | None = None,  # of the speech network; None: transformers' base size
         layers: tuple[int, ...] | None = None,  # transformer layers that are read, from 1; None reads all
         fps: float = 25.0,
         window: int = 2,  # frames on each side; EMO and Hallo: 2
@@ -90,8 +90,8 @@ class AudioEncoder(StrictLoading, ModelMixin, ConfigMixin):
         super().__init__()
         if front_end not in FRONT_ENDS:
             raise ValueError(f"front_end must be one of {', '.join(FRONT_ENDS)}, got {front_end!r}")
-        if (front_end == "mel") != (speech_config is None):
-            raise ValueError(f"front_end {front_end!r} got speech_config {speech_config}; only 'mel' goes without one")
+        if front_end == "mel" and speech_config is not None:
+            raise ValueError("front_end 'mel' has no speech network; leave speech_config out, or name wav2vec2")
         self.layers: tuple[int, ...] = ()
         if front_end == "mel":
             self.speech = None
@@ -118,10 +118,16 @@ class AudioEncoder(StrictLoading, ModelMixin, ConfigMixin):
         """A new encoder around a published speech network: `path` is a folder or hub id of wav2vec 2.0 or WavLM."""
         from transformers import AutoConfig, AutoModel
 
-        front_end = AutoConfig.from_pretrained(path).model_type
-        if front_end not in FRONT_ENDS[1:]:
-            raise ValueError(f"{path} is a {front_end!r} model; expected wav2vec2 or wavlm")
-        speech = AutoModel.from_pretrained(path, use_safetensors=True)
+        try:
+            front_end = AutoConfig.from_pretrained(path).model_type
+            if front_end not in FRONT_ENDS[1:]:
+                raise ValueError(f"{path} is a {front_end!r} model; expected wav2vec2 or wavlm")
+            speech = AutoModel.from_pretrained(path, use_safetensors=True)
+        except OSError as error:
+            raise ValueError(
+                f"no speech network could be read from {path!r}; expected a folder or hub id with safetensors; "
+                f"without a network connection pass a folder. ({error})"
+            ) from error
         encoder = cls(front_end=front_end, speech_config=speech.config.to_diff_dict(), **config)
         encoder.speech.load_state_dict(speech.state_dict())
         return encoder
