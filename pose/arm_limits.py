@@ -1,7 +1,7 @@
 """Arms of a photo under a 3D target: inverse kinematics, then what a 2D picture of an arm can show.
 
-Letters: F frames, S = 2 sides. Everything is smooth in its inputs, frame by frame without memory, and gives the photo's
-own arm for the photo's own wrist and elbow; so smooth motion stays smooth, and frame 0 is the photo.
+Letters: F frames, S = 2 sides. Everything is smooth in its inputs, frame by frame without memory, and gives the
+photo's own arm for the photo's own wrist and elbow; so smooth motion stays smooth, and frame 0 is the photo.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ SHOULDER_TURN = 0.3
 ELBOW_TURN = (0.35, 0.85)  # of a forearm that points at the camera, and of one seen in full length
 UPPER_RATIO = (0.85, 1.08)
 FOREARM_RATIO = (0.55, 1.12)
+FORESHORTENED_GAIN = 0.2  # by which a forearm that points at the camera may get longer beyond that
 STRETCHED = 0.97  # of the arm's length: elbows do not snap straight
 ITERATIONS = 8
 
@@ -41,7 +42,7 @@ def soft_limit(value: Array, low: Array | float, high: Array | float) -> Array:
 
 
 def two_bone(shoulder: Array, wrist: Array, elbow_hint: Array, upper: Array, fore: Array) -> tuple[Array, Array]:
-    """Elbow and reachable wrist (..., 3) for bones of lengths `upper` and `fore` (...), elbow on the side of the hint."""
+    """Elbow and reachable wrist (..., 3) for bones of lengths `upper` and `fore` (...); a hint says where to bend."""
     way = wrist - shoulder
     distance = np.linalg.norm(way, axis=-1)
     axis = normalized(way)
@@ -65,11 +66,12 @@ def fit_picture(shoulder: Array, joints: Array, elbow: Array, wrist: Array, unit
 
     `shoulder`, `elbow`, `wrist` (F, 2, 2) px where they should be; `joints` (2, 3, 3) px the photo's shoulder, elbow,
     wrist; `unit` px of a shoulder width. Four numbers describe an arm: turn and length of both bones relative to the
-    photo, each smoothly bounded. They are found by damped Gauss-Newton steps from the photo's arm, always as many, with
-    a small price on leaving the photo, so that no pose is a singular one.
+    photo, each smoothly bounded. They are found by damped Gauss-Newton steps from the photo's arm, always as many,
+    with a small price on leaving the photo, so that no pose is a singular one.
     """
     frames = len(shoulder)
     bones = joints[:, 1:, :2] - joints[:, :-1, :2]  # (2, 2, 2)
+    longer = FOREARM_RATIO[1] - 1 + FORESHORTENED_GAIN * (1 - shown_length(joints))
     elbow_turn = ELBOW_TURN[0] + (ELBOW_TURN[1] - ELBOW_TURN[0]) * shown_length(joints)
     upper, fore = (np.broadcast_to(bones[:, k], (frames, 2, 2)) for k in (0, 1))
     weights = np.array([0.04, 0.025, 0.25, 0.05])  # price of each number, against units of distance; by hand
@@ -85,7 +87,7 @@ def fit_picture(shoulder: Array, joints: Array, elbow: Array, wrist: Array, unit
         a = SHOULDER_TURN * np.tanh(x[..., 0] / SHOULDER_TURN)
         b = a + elbow_turn * np.tanh(x[..., 1] / elbow_turn)
         p = 1 + soft_limit(x[..., 2], UPPER_RATIO[0] - 1, UPPER_RATIO[1] - 1)
-        q = 1 + soft_limit(x[..., 3], FOREARM_RATIO[0] - 1, FOREARM_RATIO[1] - 1)
+        q = 1 + soft_limit(x[..., 3], FOREARM_RATIO[0] - 1, longer)
         return turned(upper, a), turned(fore, b), p, q, b
 
     def slopes(x: Array) -> list[Array]:
@@ -93,7 +95,7 @@ def fit_picture(shoulder: Array, joints: Array, elbow: Array, wrist: Array, unit
             np.full(x.shape[:-1], SHOULDER_TURN),
             np.broadcast_to(elbow_turn, x.shape[:-1]),
             np.where(x[..., 2] < 0, 1 - UPPER_RATIO[0], UPPER_RATIO[1] - 1),
-            np.where(x[..., 3] < 0, 1 - FOREARM_RATIO[0], FOREARM_RATIO[1] - 1),
+            np.where(x[..., 3] < 0, 1 - FOREARM_RATIO[0], longer),
         )
         return [1 / np.cosh(x[..., k] / bound) ** 2 for k, bound in enumerate(bounds)]
 

@@ -32,9 +32,10 @@ class BodySignals:
     first frame of the stream. `flexion` (F, 2, 5, 3) radians by which the bones of each finger are bent towards the
     palm, measured from the direction wrist to middle knuckle; 0 throughout where fingers are not known (for the thumb
     the measure is the same, though it bends across the palm). `chest` (F, 2) sw, and `roll` (F,) radians clockwise in
-    the image: travel and lean of the shoulder line since the first frame. `shrug` (F, 2) sw that each shoulder is lower
-    than in the first frame, within the chest. `head` (F, 3, 3) rotation relative to the first frame and the chest, in
-    the axes of `FaceRig` (x right, y up, z to the camera). `expression` (F, 51) or None.
+    the image: travel and lean of the shoulder line since the first frame. `shrug` (F, 2) sw that each shoulder is
+    lower than in the first frame, within the chest. `head` (F, 3, 3) rotation relative to the first frame and the
+    chest, in the axes of `FaceRig` (x right, y up, z to the camera). `expression` (F, 51) or None; `mesh` (F, 478, 2)
+    or None: the expression as offsets from the photo's face with its mouth closed, px, before the head is turned.
     """
 
     wrist: Array
@@ -46,6 +47,7 @@ class BodySignals:
     shrug: Array
     head: Array
     expression: NDArray[np.float32] | None = None
+    mesh: Array | None = None
 
     def __len__(self) -> int:
         return len(self.wrist)
@@ -75,8 +77,8 @@ _NAMINGS = (
 class MotionReader:
     """Reads `BodySignals` from the motions of one stream; the first frame seen is the reference for all.
 
-    Any skeleton whose arms and head have names of a known kind serves: everything is read from joint positions and from
-    changes of global rotations, so rest poses and bone axes do not matter. The person may face any way.
+    Any skeleton whose arms and head have names of a known kind serves: everything is read from joint positions and
+    from changes of global rotations, so rest poses and bone axes do not matter. The person may face any way.
     """
 
     def __init__(self) -> None:
@@ -161,8 +163,7 @@ class MotionReader:
             bones = (local @ np.diff(knuckles, axis=2)[..., None])[..., 0]
             wrist = positions[:, self._arms[side, 3]]
             palm = (local[:, :, 0] @ (knuckles[:, :, 0] - wrist[:, None])[..., None])[..., 0]
-            along, across, normal = hand_axes(palm[:, 2], palm[:, 1], palm[:, 4], side)
-            del across
+            along, _, normal = hand_axes(palm[:, 2], palm[:, 1], palm[:, 4], side)
             out = np.einsum("fgbx,fx->fgb", bones, normal)
             straight = np.einsum("fgbx,fx->fgb", bones, along)
             flexion[:, side] = np.arctan2(out, straight)
@@ -182,7 +183,7 @@ def hand_axes(middle: Array, index: Array, little: Array, side: int) -> tuple[Ar
 
 
 def find_joints(skeleton: Skeleton) -> tuple[NDArray[np.int64], int, list[NDArray[np.int64] | None]]:
-    """The joints that retargeting reads: arms (2, 4) from clavicle to hand, the head, and (5, 4) of each hand's fingers.
+    """The joints that retargeting reads: arms (2, 4) from clavicle to hand, the head, (5, 4) of each hand's fingers.
 
     Fingers that the skeleton lacks are None. ValueError when its names are of no known kind.
     """
@@ -202,7 +203,7 @@ def find_joints(skeleton: Skeleton) -> tuple[NDArray[np.int64], int, list[NDArra
         return arms, names[head.lower()], fingers
     kinds = "; ".join(", ".join(part.format(s=sides[0]) for part in arm) for sides, arm, _, _ in _NAMINGS)
     raise ValueError(
-        f"unknown skeleton with joints {', '.join(skeleton.names[:12])}...: its arms must be named as one of: {kinds}; "
+        f"unknown skeleton with joints {', '.join(skeleton.names[:12])}...: arms must be named as one of: {kinds}; "
         "rename the joints in the file"
     )
 

@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 
 WRIST_BEND = 0.6  # radians, in the image plane, against the forearm
 PALM_TURN = 0.6  # radians out of the image plane; a picture has no other side
+TILT_SHIFT = 0.14  # of a hand's size that tilting may move its nearest point against its farthest one
 PALM_SEEN = (0.75, 1.2)  # how wide the palm may look, as ratios of what the photo shows
 LONGER = 0.12  # by how much of its length a bone of the hand may grow in the picture
 CURL = 0.4  # radians by which a finger may bend or stretch against the photo
@@ -59,7 +60,9 @@ class HandShape:
         less, more = (np.arcsin(min(ratio * np.sin(facing), 1.0)) - facing for ratio in PALM_SEEN)
         if PALM_SEEN[1] * np.sin(facing) >= 1:  # past full view, until it looks as narrow on the other side
             more = np.pi - 2 * facing - less
-        self._palm_room = (max(less, -PALM_TURN) - 0.03, min(max(more, 0.0), PALM_TURN) + 0.03)
+        # A hand that points at the camera changes its whole outline when it tilts.
+        self._most = min(PALM_TURN, TILT_SHIFT * self._size / max(float(np.ptp(hand.points[:, 2])), 1e-6))
+        self._palm_room = (-min(-less + 0.03, self._most), min(max(more, 0.0) + 0.03, self._most))
         bones = np.stack([np.diff(hand.points[list(finger)], axis=0) for finger in FINGERS])  # (5, 3, 3)
         self._flexion = np.arctan2(bones @ self._normal, bones @ self._along)
         self._bones = bones
@@ -70,7 +73,7 @@ class HandShape:
         `turn` (F,) in the image plane, `tilt` (F, 2) out of it, `flexion` (F, 5, 3) change of the fingers' bends.
         """
         rock, roll = tilt @ self._rocks, tilt @ np.array([-self._rocks[1], self._rocks[0]])
-        rock, roll = soft_limit(rock, *self._palm_room), soft_limit(roll, -PALM_TURN, PALM_TURN)
+        rock, roll = soft_limit(rock, *self._palm_room), soft_limit(roll, -self._most, self._most)
         axis = rock[:, None] * self._rocks + roll[:, None] * np.array([-self._rocks[1], self._rocks[0]])
         turned = axis_angle_to_matrix(np.concatenate([axis, np.zeros((len(axis), 1))], -1))
 

@@ -23,6 +23,7 @@ FACE_WIDTHS = 2.3  # shoulder widths in face widths (ear to ear): median of 38 p
 MARGIN = 0.03  # of a unit, kept free between a hand and the border of the photo
 WORLD_ARM = ((11, 13, 15), (12, 14, 16))  # shoulder, elbow, wrist among MediaPipe's 33 landmarks
 HELD = 0.29  # a reach below this is that of an arm whose end is out of the picture
+CLASPED_REACH = 0.7  # of their freedom that hands have which hold each other: what they hide is large
 TOUCHING = 0.05  # units between two hands below which they are taken to hold each other
 
 
@@ -38,10 +39,10 @@ class PhotoBody:
     """Measures of the person in the photo.
 
     `unit` px of a shoulder width seen from the front. `yaw` radians by which the chest is turned, positive when the
-    left shoulder is farther away. `joints` (2, 3, 3): shoulder, elbow, wrist of each arm. `reach` (2,) how freely each
-    arm may move, 1 all of it, 0 not at all. `room` (2, 2, 2): how far each wrist may travel in px, [side, axis, towards
-    smaller (negative) or larger coordinates]. `hands`: None for one that is not seen. `clasped`: the hands hold each
-    other. `neck` (2,) px, what the head rests on.
+    left shoulder is farther away. `joints` (2, 3, 3): shoulder, elbow, wrist of each arm. `reach` (2,) how freely
+    each arm may move, 1 all of it, 0 not at all. `room` (2, 2, 2): how far each wrist may travel in px, [side, axis,
+    towards smaller (negative) or larger coordinates]. `hands`: None for one that is not seen. `clasped`: the hands
+    hold each other. `neck` (2,) px, what the head rests on.
     """
 
     unit: float
@@ -58,6 +59,16 @@ class PhotoBody:
         """(3, 3), from the frame of the chest to the image."""
         return axis_angle_to_matrix([0.0, -self.yaw, 0.0])
 
+    @property
+    def bones(self) -> Array:
+        """Lengths (2, 2) px in space of upper arm and forearm of each side."""
+        return np.linalg.norm(np.diff(self.joints, axis=1), axis=-1)
+
+    @property
+    def arms(self) -> Array:
+        """(2, 2, 3): elbow and wrist of each side, arm lengths from the shoulder in the frame of the chest."""
+        return (self.joints[:, 1:] - self.joints[:, :1]) @ self.turn / self.bones.sum(1)[:, None, None]
+
 
 def measure(detection: Detection) -> PhotoBody:
     """The body in the first frame of a detection. Parts that are not seen get ordinary proportions and no freedom."""
@@ -70,7 +81,7 @@ def measure(detection: Detection) -> PhotoBody:
     joints = np.zeros((2, 3, 3))
     reach = np.zeros(2)
     hands: list[PhotoHand | None] = []
-    for side, (name, part) in enumerate(HANDS.items()):
+    for side, part in enumerate(HANDS.values()):
         arm = [5 + side, 7 + side, 9 + side]
         joints[side, :, :2] = points[arm]
         _lift_arm(joints[side], world[list(WORLD_ARM[side])], unit)
@@ -82,12 +93,12 @@ def measure(detection: Detection) -> PhotoBody:
         if min(shoulder, elbow, wrist) >= SEEN:
             # A forearm that points at the camera cannot be shown in full length: its hand travels less.
             shown = float(np.linalg.norm(points[arm[2]] - points[arm[1]])) / (FOREARM * unit)
-            reach[side] = float(np.clip(0.45 + 0.75 * shown, 0.5, 1.0)) * (1.0 if hand is not None else 0.6)
+            reach[side] = float(np.clip(0.6 + 0.6 * shown, 0.65, 1.0)) * (1.0 if hand is not None else 0.6)
         elif shoulder > 0.2 and elbow > 0:
-            reach[side] = 0.25 if elbow >= SEEN else 0.15  # the end is out of the picture and has to stay there
-        del name
+            reach[side] = 0.2 if elbow >= SEEN else 0.12  # the end is out of the picture and has to stay there
 
     clasped = _clasped(joints, hands, reach, unit)
+    reach *= CLASPED_REACH if clasped else 1.0
     room = np.stack([_room(points, joints, hands, side, (width, height), unit, reach, clasped) for side in (0, 1)])
     face = points[FACE]
     if min(confidence[5], confidence[6]) > 0.2:
@@ -170,9 +181,9 @@ def _room(
     reach: Array,
     clasped: bool,
 ) -> Array:
-    """Travel of a wrist (2 axes, 2 ways) in px that keeps the whole hand in the picture, off the face, off the other."""
+    """Travel of a wrist (2 axes, 2 ways) in px that keeps the hand in the picture, off the face and the other hand."""
     if reach[side] < HELD:
-        return np.array([[-0.08, 0.08], [-0.05, 0.06]]) * unit
+        return np.array([[-0.04, 0.04], [-0.03, 0.04]]) * unit
     outline = _hand_outline(joints[side], hands[side], unit)
     low, high = outline.min(0), outline.max(0)
     border = np.array(size) - MARGIN * unit

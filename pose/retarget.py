@@ -12,32 +12,34 @@ together as they were, and bones keep the lengths that a picture can show.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pose.arm_limits import ArmPose, fit_picture, soft_limit, two_bone
 from pose.body_signals import BodySignals, MotionReader, limited_rotation
+from pose.driving import DrivingReader
 from pose.face_rig import FaceRig
 from pose.hand_shape import HandShape, picture_turn
-from pose.keypoints import COUNT, FACE, HANDS, Detection, Keypoints
-from pose.motion import Motion
+from pose.idle import smoothstep
+from pose.keypoints import FACE, HANDS, Detection, Keypoints
+from pose.motion import EXPRESSION_NAMES, Motion
 from pose.photo_body import MARGIN, PhotoBody, measure
 from pose.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from pose.signal_stream import Drift, blocks
 
 Array = NDArray[np.float64]
 
 BLOCK = 25  # frames computed at a time, counted from the start: results do not depend on how a stream is cut
-HOLD, HOLD_REACH = 0.5, 0.5  # least weight of the photo's place of a hand; arm lengths over which it gives way
-START_S = 0.5  # over which the departure from the photo grows from nothing
+HOLD, HOLD_REACH = 0.3, 0.4  # least weight of the photo's place of a hand; arm lengths over which it gives way
+HOLD_DRIVEN = 0.15  # the same when a video leads: its poses are wanted, not only its movements
+START_S = 0.6  # over which the departure from the photo grows from nothing
 FACE_START_S = 0.3
 ELBOW_SHARE = 0.8  # of the motion's elbow travel that leads the elbow; the wrist decides (chosen by hand)
 CHEST_LIMIT = (0.06, 0.03)  # shoulder widths that the shoulders may travel across and along the picture
 ROLL_LIMIT, SHRUG_LIMIT = 0.08, 0.05  # radians; shoulder widths
 HEAD_LIMIT = 0.28  # radians: beyond it a photo lacks the other side of the face
 HAND_SHARE = 0.7  # of the motion's hand turns: the photo's hand seldom starts as the motion's does
-DRIFT_S = 8.0  # slower changes of stance and gaze than this are left out
 BREATH_S, BREATH = 4.2, 0.005  # a calm breath, in and out; shoulder widths that the shoulders rise
 EARS = {3: 454, 4: 234}  # body point: the mesh point that it follows
 EYES_AND_NOSE = {0: 4, 1: 473, 2: 468}
@@ -54,6 +56,7 @@ class Retargeter:
         self._size = detection.keypoints.size
         self._shapes = [HandShape(hand, side) if hand else None for side, hand in enumerate(self.body.hands)]
         self._face = None
+        self._face_depth = detection.depth[0, FACE].astype(np.float64)
         if self._confidence[FACE].min() > 0:
             self._face = FaceRig(self._photo[FACE], detection.depth[0, FACE])
 
@@ -62,8 +65,17 @@ class Retargeter:
 
         ValueError when a chunk has another frame rate or its skeleton is not known.
         """
-        reader = MotionReader()
-        yield from self._run(self._signals(motions, reader))
+        yield from self._run(self._signals(motions, MotionReader()), Drift(self.fps), driven=False)
+
+    def stream_driving(self, driving: Iterable[Keypoints]) -> Iterator[Keypoints]:
+        """Keypoints led by those of another person, in a picture of any size; the first frame is the photo.
+
+        The arms go by proportion to where the driver has them, head and face follow the driver's. What the driver does
+        not show rests. ValueError when the driving keypoints have another frame rate.
+        """
+        face = None if self._face is None else self._photo[FACE].astype(np.float64)
+        reader = DrivingReader(face, self._face_depth, self.body.arms, self.fps)
+        yield from self._run(reader.read(driving, BLOCK), Drift(self.fps, stance_only=True), driven=True)
 
     def _signals(self, motions: Iterable[Motion], reader: MotionReader) -> Iterator[BodySignals]:
         for motion in motions:
@@ -74,17 +86,16 @@ class Retargeter:
             if len(motion):
                 yield reader.read(motion)
 
-    def _run(self, signals: Iterator[BodySignals]) -> Iterator[Keypoints]:
+    def _run(self, signals: Iterator[BodySignals], drift: Drift, driven: bool) -> Iterator[Keypoints]:
         first: BodySignals | None = None
         start = 0
-        drift = Drift(self.fps)
         for block in blocks(signals, BLOCK):
             block = drift.removed(block)
             first = first if first is not None else block[:1]
-            yield self._keypoints(block, first, start)
+            yield self._keypoints(block, first, start, driven)
             start += len(block)
 
-    def _keypoints(self, signals: BodySignals, first: BodySignals, start: int) -> Keypoints:
+    def _keypoints(self, signals: BodySignals, first: BodySignals, start: int, driven: bool) -> Keypoints:
         """Frames `start`… of the video from their signals; `first` is the first frame of the stream."""
         body, frames = self.body, len(signals)
         time = (start + np.arange(frames)) / self.fps
@@ -112,7 +123,7 @@ class Retargeter:
             points[:, part] = head[:, None] + body.neck + turned(points[:, part] - body.neck, roll[:, None])
 
         # 3. Arms and hands; where a turning hand would leave the picture, the arm takes it back in.
-        elbow, wrist = self._arm_targets(signals, first, departure, shoulders)
+        elbow, wrist = self._arm_targets(signals, first, departure, shoulders, driven)
         turn = np.zeros((frames, 2, 3, 3)) + np.eye(3)
         if not body.clasped:
             turn = body.turn @ self._hand_turns(signals, first, departure) @ body.turn.T
@@ -139,24 +150,33 @@ class Retargeter:
     def _face_points(self, signals: BodySignals, first: BodySignals, time: Array, departure: Array) -> Array:
         if self._face is None:
             return np.tile(self._photo[FACE].astype(np.float64), (len(signals), 1, 1))
-        head = limited_rotation(np.swapaxes(first.head, -1, -2) @ signals.head, HEAD_LIMIT)
+        head = limited_rotation(signals.head @ np.swapaxes(first.head, -1, -2), HEAD_LIMIT)
         head = scaled_rotation(head, departure)
-        face = self._face.points(signals.expression, head, smoothstep(time / FACE_START_S))
-        return face.astype(np.float64)
+        expression = signals.expression
+        if signals.mesh is not None:
+            expression = np.zeros((len(signals), len(EXPRESSION_NAMES)), np.float32)
+        begun = smoothstep(time / FACE_START_S)
+        face = self._face.points(expression, head.astype(np.float32), begun.astype(np.float32)).astype(np.float64)
+        if signals.mesh is not None:
+            # Image axes have y down: a turn to the left on the screen is one clockwise in them.
+            in_plane = -np.arctan2(head[:, 1, 0] - head[:, 0, 1], head[:, 0, 0] + head[:, 1, 1])
+            face += begun[:, None, None] * turned(signals.mesh, in_plane[:, None])
+        return face
 
     def _arm_targets(
-        self, signals: BodySignals, first: BodySignals, departure: Array, shoulders: Array
+        self, signals: BodySignals, first: BodySignals, departure: Array, shoulders: Array, driven: bool
     ) -> tuple[Array, Array]:
         """Where elbows and wrists should be, (F, 2, 2) px each."""
         body = self.body
-        lengths = np.linalg.norm(np.diff(body.joints, axis=1), axis=-1)  # (2 sides, 2 bones)
+        lengths, own = body.bones, body.arms
         arm = lengths.sum(1)
-        own = (body.joints[:, 1:] - body.joints[:, :1]) @ body.turn / arm[:, None, None]  # (2, [elbow, wrist], 3)
         freedom = departure[:, None, None] * body.reach[:, None]
 
         travel = signals.wrist - first.wrist
         size = np.linalg.norm(travel, axis=-1, keepdims=True)
         hold = HOLD + (1 - HOLD) * np.exp(-((size / HOLD_REACH) ** 2))
+        if driven:
+            hold = np.full_like(size, HOLD_DRIVEN)
         travel = (travel + (hold - 1) * (own[:, 1] - first.wrist)) * freedom
         if body.clasped:
             travel = np.broadcast_to(travel.mean(1, keepdims=True), travel.shape)
@@ -202,65 +222,6 @@ class Retargeter:
             place = arms.wrist[:, side, None] + hand
             back[:, side] = hinge(low - place.min(1), margin) - hinge(place.max(1) - high, margin)
         return back
-
-
-class Drift:
-    """Takes slow changes out of torso and head: a photo looks at its camera and stands where it stands.
-
-    The reference of both starts at the first frame and follows with the time constant DRIFT_S.
-    """
-
-    def __init__(self, fps: float) -> None:
-        self._pace = 1 / (DRIFT_S * fps)
-        self._reference: Array | None = None
-
-    def removed(self, signals: BodySignals) -> BodySignals:
-        """The signals less their slow part; the first frame of the stream has 0 there."""
-        head = matrix_to_axis_angle(signals.head)
-        values = np.concatenate([signals.chest, signals.roll[:, None], head], -1)
-        reference = np.empty_like(values)
-        current = values[0] if self._reference is None else self._reference
-        for frame, value in enumerate(values):
-            reference[frame] = current
-            current = current + self._pace * (value - current)
-        self._reference = current
-        rest = values - reference
-        return replace(signals, chest=rest[:, :2], roll=rest[:, 2], head=axis_angle_to_matrix(rest[:, 3:]))
-
-
-def blocks(signals: Iterable[BodySignals], size: int) -> Iterator[BodySignals]:
-    """The same frames in chunks of `size`, the last one shorter."""
-    waiting: list[BodySignals] = []
-    count = 0
-    for part in signals:
-        waiting.append(part)
-        count += len(part)
-        if count >= size:
-            whole = joined(waiting)
-            full = count - count % size
-            for start in range(0, full, size):
-                yield whole[start : start + size]
-            waiting, count = ([whole[full:]], count - full) if count > full else ([], 0)
-    if count:
-        yield joined(waiting)
-
-
-def joined(parts: list[BodySignals]) -> BodySignals:
-    """Parts in order as one; either all or none of them have an expression."""
-    if len({part.expression is None for part in parts}) > 1:
-        raise ValueError("some chunks of the motion have a face expression and some have none; give it in all or none")
-    return BodySignals(
-        **{
-            name: None if value is None else np.concatenate([getattr(part, name) for part in parts])
-            for name, value in vars(parts[0]).items()
-        }
-    )
-
-
-def smoothstep(t: Array) -> Array:
-    """0 up to t = 0, 1 from t = 1 on, without a jump of speed or acceleration between."""
-    t = np.clip(t, 0, 1)
-    return t**3 * (10 + t * (6 * t - 15))
 
 
 def hinge(value: Array, width: float) -> Array:
