@@ -52,7 +52,7 @@ def find_parts(image: np.ndarray, matte: Array, body: Body) -> Parts:
     shares = cv2.resize(shares, (width, height), interpolation=cv2.INTER_LINEAR)
     if body.clasped:
         _give_overlap_to_front(shares, body)
-    shares /= np.maximum(shares.sum(-1, keepdims=True), 1e-6)
+    shares = shares / np.maximum(shares.sum(-1, keepdims=True), 1e-6)
     labels = np.where(inside, shares.argmax(-1) + 1, 0).astype(np.int32)
     return Parts(labels, shares)
 
