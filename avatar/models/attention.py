@@ -167,8 +167,8 @@ class CaptureSelfAttention:
         return attn.to_out[0](attend(query, key, value, attn.heads, self._attention_backend))
 
 
-class OptionalCrossAttention:
-    """Cross-attention of the reference net: nothing at all where no text or image tokens are given."""
+class CrossAttention:
+    """Plain cross-attention of the reference net, which accepts what `CaptureSelfAttention` is passed."""
 
     _attention_backend: Any = None
 
@@ -180,8 +180,6 @@ class OptionalCrossAttention:
         attention_mask: Tensor | None = None,
         captured: dict[str, Tensor] | None = None,
     ) -> Tensor:
-        if encoder_hidden_states is None:
-            return torch.zeros_like(hidden_states)
         query, key = attn.to_q(hidden_states), attn.to_k(encoder_hidden_states)
         value = attn.to_v(encoder_hidden_states)
         return attn.to_out[0](attend(query, key, value, attn.heads, self._attention_backend))

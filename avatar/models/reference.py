@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from diffusers import ModelMixin, UNet2DConditionModel  # noqa: F401 (ModelMixin: looked up here when a pipeline loads)
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 
-from avatar.models.attention import CaptureSelfAttention, OptionalCrossAttention, OwnAttention
+from avatar.models.attention import CaptureSelfAttention, CrossAttention, OwnAttention
 from avatar.models.loading import StrictLoading
 
 
@@ -44,7 +45,7 @@ class ReferenceNet(StrictLoading, OwnAttention, UNet2DConditionModel):
         block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
         layers_per_block: int = 2,
         norm_num_groups: int = 32,
-        cross_attention_dim: int = 768,
+        cross_attention_dim: int | None = None,  # width of text or image tokens; None: no cross-attention at all
         attention_head_dim: int | tuple[int, ...] = 8,  # Stable Diffusion's name for the number of heads
         use_linear_projection: bool = False,
     ) -> None:
@@ -59,16 +60,18 @@ class ReferenceNet(StrictLoading, OwnAttention, UNet2DConditionModel):
             block_out_channels=block_out_channels,
             layers_per_block=layers_per_block,
             norm_num_groups=norm_num_groups,
-            cross_attention_dim=cross_attention_dim,
+            cross_attention_dim=cross_attention_dim or 1,  # diffusers insists on one
             attention_head_dim=attention_head_dim,
             use_linear_projection=use_linear_projection,
         )
         self.gradient_checkpointing = False
+        if cross_attention_dim is None:
+            for module in self.modules():
+                if isinstance(module, BasicTransformerBlock):
+                    module.attn2 = module.norm2 = None  # which its forward then leaves out
         self.set_attn_processor(
             {
-                name: CaptureSelfAttention(name.removesuffix(".processor"))
-                if ".attn1." in name
-                else OptionalCrossAttention()
+                name: CaptureSelfAttention(name.removesuffix(".processor")) if ".attn1." in name else CrossAttention()
                 for name in self.attn_processors
             }
         )
@@ -78,7 +81,7 @@ class ReferenceNet(StrictLoading, OwnAttention, UNet2DConditionModel):
 
     @classmethod
     def matching(cls, unet: Any) -> ReferenceNet:
-        """A new reference net with the widths, layers and heads of an `AvatarUNet`."""
+        """A new reference net, without text, with the widths, layers and heads of an `AvatarUNet`."""
         config = unet.config
         return cls(
             sample_size=config.sample_size,
@@ -88,7 +91,6 @@ class ReferenceNet(StrictLoading, OwnAttention, UNet2DConditionModel):
             block_out_channels=config.block_out_channels,
             layers_per_block=config.layers_per_block,
             norm_num_groups=config.norm_num_groups,
-            cross_attention_dim=config.cross_attention_dim or config.audio_dim,
             attention_head_dim=config.num_attention_heads,
             use_linear_projection=config.use_linear_projection,
         )
@@ -126,6 +128,13 @@ class ReferenceNet(StrictLoading, OwnAttention, UNet2DConditionModel):
             raise ValueError(
                 f"reference pose features have the shape {tuple(pose.shape)}; expected {expected}, the pose encoder's "
                 "output for one frame of the reference's size."
+            )
+
+        if (encoder_hidden_states is None) != (self.config.cross_attention_dim is None):
+            raise ValueError(
+                "this reference net has no text or image tokens; leave encoder_hidden_states out."
+                if self.config.cross_attention_dim is None
+                else f"encoder_hidden_states is missing; expected (N, S, {self.config.cross_attention_dim}) tokens."
             )
 
         # 2. Time: a clean image is at timestep 0
@@ -182,4 +191,5 @@ class ReferenceNet(StrictLoading, OwnAttention, UNet2DConditionModel):
         last = self.up_blocks[-1].attentions[-1]
         block = last.transformer_blocks[-1]
         for unused in (block.attn1, block.norm2, block.attn2, block.norm3, block.ff, last.proj_out):
-            unused.requires_grad_(False)
+            if unused is not None:  # without text there is no cross-attention
+                unused.requires_grad_(False)
