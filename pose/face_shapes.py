@@ -64,7 +64,7 @@ CHIN = (152, 175, 199, 200, 18, 83, 313, 148, 377, 176, 400, 149, 378, 150, 379,
 # Side of the jaw from the angle up to the ear: how much of the jaw's turn each height takes.
 JAW_SIDE = ((0.9, (58, 288)), (0.55, (132, 361)), (0.2, (93, 323)), (0.0, (234, 454, 127, 356)))
 
-JAW_ANGLE = 0.26  # radians at jawOpen 1: about 26 mm at the lower lip, 100 mm in front of the hinge
+JAW_ANGLE = 0.22  # radians at jawOpen 1: about 22 mm at the lower lip, 100 mm in front of the hinge
 UPPER_LIFT = 0.12  # part of the jaw's way that the upper lip goes up
 CORNER_DROP = 0.42  # part of the jaw's way that the corners of the mouth go down
 LID_MEETING = 0.15  # where closed lids meet, from the lower lid in parts of the open eye
