@@ -19,7 +19,7 @@ from pose.stress import Stress, gaussian_smooth
 Double = NDArray[np.float64]
 
 TAKEN_AHEAD_S = 0.02  # the stroke ends this much before the loudest moment
-PEAK_ACCELERATION = 33.0  # sw/s² of one minimum-jerk reach, far below the 65 of real gestures as reaches add up
+PEAK_ACCELERATION = 42.0  # sw/s² of one minimum-jerk reach, far below the 65 of real gestures as reaches add up
 PAUSE_S = 0.8  # hands go home in pauses longer than this
 KEY_MARGIN_S = 1.0  # keys are known this far beyond the frames that are evaluated
 
@@ -114,7 +114,7 @@ class GesturePlanner:
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng([seed, 7])
         draw = self._random.uniform
-        self.amplitude = draw(0.95, 1.3)
+        self.amplitude = draw(1.05, 1.4)
         self.tempo = draw(0.85, 1.15)
         self.dominant = 1 if draw() < 0.8 else 0  # column of the leading hand: right in four of five
         self.two_handed = draw(1.0, 2.0)
@@ -188,8 +188,8 @@ class GesturePlanner:
         self._resting = False
 
     def _next_stroke(self, now: float, ahead: list[Stress]) -> None:
-        preferred = self._random.uniform(0.58, 0.95) / self.tempo
-        near = [s for s in ahead if now + 0.5 / self.tempo < s.time_s < now + 1.6]
+        preferred = self._random.uniform(0.5, 0.85) / self.tempo
+        near = [s for s in ahead if now + 0.45 / self.tempo < s.time_s < now + 1.6]
         if near and near[0].time_s < now + 1.6:
             best = max(near, key=lambda s: s.strength - 1.6 * abs(np.log((s.time_s - now) / preferred)))
             if self._left <= 0:

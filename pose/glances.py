@@ -156,13 +156,13 @@ class GlancePlanner:
         first = np.array([self._glances[0].yaw, self._glances[0].pitch])
         gaze, turn = gaze + first, turn + first
 
-        wander = [smooth_noise(seed, 20 + axis, time, period) for axis, period in enumerate((5.1, 3.7, 4.3))]
-        quiver = [smooth_noise(seed, 30 + axis, time, period) for axis, period in enumerate((1.3, 1.1, 1.5))]
+        wander = [smooth_noise(seed, 20 + axis, time, period) for axis, period in enumerate((3.4, 2.7, 3.0))]
+        quiver = [smooth_noise(seed, 30 + axis, time, period) for axis, period in enumerate((1.1, 0.9, 1.2))]
         nod = np.asarray(sum((pulse.at(time) for pulse in self._nods), np.zeros_like(time)))
         tilt = np.asarray(sum((pulse.at(time) for pulse in self._tilts), np.zeros_like(time)))
         lively = 0.5 + np.clip(energy, 0.0, 1.0)  # speakers move their heads more than listeners
         moves = [self._sway * lively * (wide * w + small * q) for wide, small, w, q in zip(
-            (0.05, 0.03, 0.028), (0.016, 0.014, 0.012), wander, quiver, strict=True)]  # fmt: skip
+            (0.05, 0.03, 0.028), (0.02, 0.018, 0.014), wander, quiver, strict=True)]  # fmt: skip
         head = np.stack(
             [
                 moves[0] + 0.35 * turn[:, 0],
