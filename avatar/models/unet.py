@@ -34,6 +34,7 @@ from avatar.models.attention import (
     SelfAttention,
     TextAudioCrossAttention,
 )
+from avatar.models.inputs import check_inputs
 from avatar.models.loading import StrictLoading
 from avatar.models.reference import ReferenceFeatures
 from avatar.models.region import HAND_JOINTS, RegionCodebookAttention
@@ -222,7 +223,7 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
         heatmaps: bool | None = None,  # predict `hand_heatmaps`; None: while gradients are recorded
         return_dict: bool = True,
     ) -> AvatarUNetOutput | tuple[Tensor, dict[str, list[Tensor]], list[Tensor]]:
-        self._check_inputs(sample, encoder_hidden_states, audio, pose, reference, motion, identity, hand_clarity)
+        check_inputs(self, sample, encoder_hidden_states, audio, pose, reference, motion, identity, hand_clarity)
         batch, _, frames, _, _ = sample.shape
         motion_frames = motion[0].shape[1] if motion else 0
         heatmaps = torch.is_grad_enabled() if heatmaps is None else heatmaps
@@ -333,75 +334,3 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
                 "pass offload_type='leaf_level'."
             )
         super().enable_group_offload(onload_device, *args, **kwargs)
-
-    def _check_inputs(
-        self,
-        sample: Tensor,
-        encoder_hidden_states: Tensor | None,
-        audio: Tensor | None,
-        pose: Tensor | None,
-        reference: ReferenceFeatures | None,
-        motion: list[Tensor] | None,
-        identity: dict[str, Tensor] | None,
-        hand_clarity: Tensor | None,
-    ) -> None:
-        """Raises ValueError where a condition does not fit the sample or the model."""
-        config = self.config
-        if sample.ndim != 5 or sample.shape[1] != config.in_channels:
-            raise ValueError(
-                f"sample has the shape {tuple(sample.shape)}; expected (B, {config.in_channels}, F, height, width). "
-                "A model with a prior takes noisy latents, mask and prior latents joined in this order."
-            )
-        batch, _, frames, height, width = sample.shape
-        factor = 2**self.num_upsamplers
-        if height % factor or width % factor:
-            raise ValueError(
-                f"latents are {height} x {width}; both must be multiples of {factor}. Choose a working size in "
-                f"multiples of {8 * factor} pixels."
-            )
-        if (encoder_hidden_states is None) != (config.cross_attention_dim is None):
-            raise ValueError(
-                "this model has no text or image tokens; leave encoder_hidden_states out."
-                if config.cross_attention_dim is None
-                else f"encoder_hidden_states is missing; this model needs (B, S, {config.cross_attention_dim}) tokens."
-            )
-        tensors = [
-            ("audio", audio, (batch, frames, None, config.audio_dim)),
-            ("pose", pose, (batch, config.block_out_channels[0], frames, height, width)),
-            ("hand_clarity", hand_clarity, (batch, frames, 2)),
-            ("encoder_hidden_states", encoder_hidden_states, (batch, None, config.cross_attention_dim)),
-        ]
-        for region, tokens in (identity or {}).items():
-            if region not in config.regions:
-                raise ValueError(f"identity has the region {region!r}; this model has {tuple(config.regions)}.")
-            tensors.append((f"identity[{region!r}]", tokens, (batch, None, config.identity_dim)))
-        for name, tensor, shape in tensors:
-            if tensor is not None and (
-                tensor.ndim != len(shape)
-                or any(want not in (None, got) for got, want in zip(tensor.shape, shape, strict=True))
-            ):
-                wanted = ", ".join("any" if size is None else str(size) for size in shape)
-                raise ValueError(
-                    f"{name} has the shape {tuple(tensor.shape)}; expected ({wanted}) for a sample of "
-                    f"{tuple(sample.shape)}. Bring it to the sample's clips, frames and size first."
-                )
-        if reference is not None:
-            for layer, tokens in reference.tokens.items():
-                level = (height * width) // tokens.shape[1]
-                if tokens.shape[0] not in (1, batch) or level * tokens.shape[1] != height * width:
-                    raise ValueError(
-                        f"reference tokens of {layer} have the shape {tuple(tokens.shape)}; they do not come from 1 "
-                        f"or {batch} images of the sample's size {height} x {width}. Encode the photo at that size."
-                    )
-        motion_frames = motion[0].shape[1] if motion else 0
-        if motion and len(motion) != self.num_motion_modules:
-            raise ValueError(
-                f"{len(motion)} maps of motion frames for {self.num_motion_modules} motion modules; make them with "
-                "`unet.motion_maps(reference_net.encode(latents), batch)`."
-            )
-        if frames + motion_frames > config.motion_max_seq_length:
-            raise ValueError(
-                f"{frames} frames and {motion_frames} motion frames exceed the {config.motion_max_seq_length} "
-                "positions of the motion modules; pass a shorter window or build the model with a larger "
-                "`motion_max_seq_length`."
-            )
