@@ -153,7 +153,7 @@ class AvatarPipeline(DiffusionPipeline):
         try:
             if "vae" not in kwargs:  # diffusers' own loading takes any weights for it
                 name = cls.load_config(path).get("vae", (None, None))[1]
-                options = {"subfolder": "vae", "torch_dtype": kwargs.get("torch_dtype")}
+                options = {"subfolder": "vae", "dtype": kwargs.get("dtype", torch.float32)}
                 kwargs["vae"] = latents.load_autoencoder(name, path, **options)
             return super().from_pretrained(path, **{**kwargs, "use_safetensors": True})
         except OSError as error:

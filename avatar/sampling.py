@@ -163,7 +163,9 @@ def denoise(
     # 3. Steps
     arguments = step_arguments(scheduler, generator)
     for step, timestep in enumerate(timesteps):
-        shown = torch.cat([scheduler.scale_model_input(sample, timestep), *known], dim=1).to(unet.dtype)
+        # Flow-matching schedulers have nothing to scale.
+        scaled = scheduler.scale_model_input(sample, timestep) if hasattr(scheduler, "scale_model_input") else sample
+        shown = torch.cat([scaled, *known], dim=1).to(unet.dtype)
         prediction = torch.zeros_like(sample)
         for one in guidance.passes(step / len(timesteps), conditions["audio"] is not None):
             heard = conditions if one.audio else {**conditions, "audio": None}
