@@ -187,7 +187,8 @@ def find_joints(skeleton: Skeleton) -> tuple[NDArray[np.int64], int, list[NDArra
 
     Fingers that the skeleton lacks are None. ValueError when its names are of no known kind.
     """
-    names = {name.lower(): joint for joint, name in enumerate(skeleton.names)}
+    # Some programs write a name space in front: mixamorig:LeftArm.
+    names = {name.rpartition(":")[2].lower(): joint for joint, name in enumerate(skeleton.names)}
     for sides, arm, head, finger in _NAMINGS:
         wanted = [[part.format(s=side).lower() for part in arm] for side in sides]
         if any(name not in names for side in wanted for name in side) or head.lower() not in names:

@@ -10,7 +10,6 @@ turn of the head, and what is left over is the expression, measured from the dri
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -20,6 +19,7 @@ from pose.body_signals import TO_IMAGE, BodySignals
 from pose.face_rig import FaceRig
 from pose.keypoints import FACE, FINGERS, HANDS, Keypoints
 from pose.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from pose.signal_stream import look_ahead, smoothed
 
 Array = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ class DrivingReader:
     def read(self, parts: Iterable[Keypoints], size: int) -> Iterator[BodySignals]:
         """Signals in chunks of `size` frames."""
         rows: list[Array] = []
-        for row in smoothed(self._filled(self._raw(parts))):
+        for row in smoothed(self._filled(self._raw(parts)), SMOOTH):
             rows.append(row)
             if len(rows) == size:
                 yield self._signals(np.stack(rows))
@@ -204,39 +204,3 @@ def laid_on(shape: Array, face: Array, moved: Array | None = None) -> tuple[Arra
     cosine, sine = np.cos(angle), np.sin(angle)
     back = left @ np.array([[cosine, -sine], [sine, cosine]])
     return turn, model[:, :2] + back
-
-
-def look_ahead(rows: Iterable[Array], ahead: int) -> Iterator[Array]:
-    """For each row the rows from it to at most `ahead` rows later, (1 to ahead + 1, D)."""
-    window: deque[Array] = deque()
-    for row in rows:
-        window.append(row)
-        if len(window) > ahead:
-            yield np.stack(window)
-            window.popleft()
-    while window:
-        yield np.stack(window)
-        window.popleft()
-
-
-def smoothed(rows: Iterable[Array]) -> Iterator[Array]:
-    """Rows averaged with their neighbours under a Gaussian window; at both ends the first and last row repeat."""
-    radius = int(np.ceil(3 * SMOOTH))
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / SMOOTH) ** 2)
-    weights /= weights.sum()
-    window: deque[Array] = deque(maxlen=2 * radius + 1)
-    waiting = 0
-    for row in rows:
-        if not window:
-            window.extend([row] * radius)
-        window.append(row)
-        waiting += 1
-        if len(window) == window.maxlen:
-            yield weights @ np.stack(window)
-            waiting -= 1
-    last = window[-1] if window else None
-    for _ in range(waiting):
-        window.append(last)  # type: ignore[arg-type]
-        while len(window) < 2 * radius + 1:
-            window.append(last)  # type: ignore[arg-type]
-        yield weights @ np.stack(window)

@@ -18,8 +18,7 @@ Array = NDArray[np.float64]
 
 WRIST_BEND = 0.6  # radians, in the image plane, against the forearm
 PALM_TURN = 0.6  # radians out of the image plane; a picture has no other side
-TILT_SHIFT = 0.14  # of a hand's size that tilting may move its nearest point against its farthest one
-PALM_SEEN = (0.75, 1.2)  # how wide the palm may look, as ratios of what the photo shows
+LOOKS = (0.75, 1.25)  # how the spans of a tilted hand may change against the photo, as ratios
 LONGER = 0.12  # by how much of its length a bone of the hand may grow in the picture
 CURL = 0.4  # radians by which a finger may bend or stretch against the photo
 STRAIGHT = 0.15  # radians past straight that fingers go backwards
@@ -53,16 +52,7 @@ class HandShape:
         palm = hand.points - hand.points[0]
         self._along, self._across, self._normal = hand_axes(palm[9], palm[5], palm[17], side)
         self._size = float(np.linalg.norm(np.ptp(hand.points[:, :2], axis=0)))
-        # Turning about the line `rocks`, across the palm's normal in the picture, shows more or less of the palm.
-        flat = float(np.hypot(*self._normal[:2]))
-        facing = np.arctan2(abs(self._normal[2]), flat)  # 0 from the edge, a right angle with the palm in full view
-        self._rocks = np.array([self._normal[1], -self._normal[0]]) / max(flat, 1e-9) * np.sign(self._normal[2] or 1.0)
-        less, more = (np.arcsin(min(ratio * np.sin(facing), 1.0)) - facing for ratio in PALM_SEEN)
-        if PALM_SEEN[1] * np.sin(facing) >= 1:  # past full view, until it looks as narrow on the other side
-            more = np.pi - 2 * facing - less
-        # A hand that points at the camera changes its whole outline when it tilts.
-        self._most = min(PALM_TURN, TILT_SHIFT * self._size / max(float(np.ptp(hand.points[:, 2])), 1e-6))
-        self._palm_room = (-min(-less + 0.03, self._most), min(max(more, 0.0) + 0.03, self._most))
+        self._tilt_room = np.array([[_tilt_room(hand.points, axis, way) for way in (-1, 1)] for axis in (0, 1)])
         bones = np.stack([np.diff(hand.points[list(finger)], axis=0) for finger in FINGERS])  # (5, 3, 3)
         self._flexion = np.arctan2(bones @ self._normal, bones @ self._along)
         self._bones = bones
@@ -72,11 +62,8 @@ class HandShape:
 
         `turn` (F,) in the image plane, `tilt` (F, 2) out of it, `flexion` (F, 5, 3) change of the fingers' bends.
         """
-        rock, roll = tilt @ self._rocks, tilt @ np.array([-self._rocks[1], self._rocks[0]])
-        rock, roll = soft_limit(rock, *self._palm_room), soft_limit(roll, -self._most, self._most)
-        axis = rock[:, None] * self._rocks + roll[:, None] * np.array([-self._rocks[1], self._rocks[0]])
-        turned = axis_angle_to_matrix(np.concatenate([axis, np.zeros((len(axis), 1))], -1))
-
+        tilt = soft_limit(tilt, -self._tilt_room[:, 0], self._tilt_room[:, 1])
+        turned = axis_angle_to_matrix(np.concatenate([tilt, np.zeros((len(tilt), 1))], -1))
         room = np.clip(-(self._flexion + STRAIGHT), -CURL, -0.05)
         bend = soft_limit(np.concatenate([THUMB_SHARE * flexion[:, :1], flexion[:, 1:]], 1), room, CURL)
         # Bending turns along the palm towards out of the palm: about the axis across the hand.
@@ -106,3 +93,23 @@ class HandShape:
         growth = LONGER * before + 0.02 * self._size
         bounded = before + np.where(after > before, growth * np.tanh((after - before) / growth), after - before)
         return flat * (bounded / np.maximum(after, 1e-9))[..., None]
+
+
+def _tilt_room(points: Array, axis: int, way: int) -> float:
+    """Radians by which a hand (21, 3) may tilt about x or y before its picture is squeezed or stretched too much.
+
+    Looked at are the spans of the fingers and those between neighbours. Hands that point at the camera or show their
+    edge have little room.
+    """
+    spans = [(finger[0], finger[3]) for finger in FINGERS] + [(0, finger[0]) for finger in FINGERS[1:]]
+    spans += [(FINGERS[k][joint], FINGERS[k + 1][joint]) for k in (1, 2, 3) for joint in (0, 2, 3)]
+    first, second = (points[[span[end] for span in spans]] for end in (0, 1))
+    slack = 0.02 * np.linalg.norm(np.ptp(points[:, :2], axis=0))
+    before = np.linalg.norm((second - first)[:, :2], axis=-1)
+    angles = np.arange(1, 13) * PALM_TURN / 12
+    for angle in angles:
+        tilted = (second - first) @ axis_angle_to_matrix(angle * way * np.eye(3)[axis]).T
+        after = np.linalg.norm(tilted[:, :2], axis=-1)
+        if (after < LOOKS[0] * before - slack).any() or (after > LOOKS[1] * before + slack).any():
+            return float(angle)
+    return PALM_TURN

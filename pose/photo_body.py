@@ -24,6 +24,7 @@ MARGIN = 0.03  # of a unit, kept free between a hand and the border of the photo
 WORLD_ARM = ((11, 13, 15), (12, 14, 16))  # shoulder, elbow, wrist among MediaPipe's 33 landmarks
 HELD = 0.29  # a reach below this is that of an arm whose end is out of the picture
 CLASPED_REACH = 0.7  # of their freedom that hands have which hold each other: what they hide is large
+RESTING_REACH = 0.12  # of an arm whose hand rests on the hip
 TOUCHING = 0.05  # units between two hands below which they are taken to hold each other
 
 
@@ -98,6 +99,8 @@ def measure(detection: Detection) -> PhotoBody:
             reach[side] = 0.2 if elbow >= SEEN else 0.12  # the end is out of the picture and has to stay there
 
     clasped = _clasped(joints, hands, reach, unit)
+    for side in (0, 1):
+        reach[side] *= RESTING_REACH if not clasped and _on_hip(joints, side, unit) else 1.0
     reach *= CLASPED_REACH if clasped else 1.0
     room = np.stack([_room(points, joints, hands, side, (width, height), unit, reach, clasped) for side in (0, 1)])
     face = points[FACE]
@@ -162,6 +165,14 @@ def _hand_outline(joints: Array, hand: PhotoHand | None, unit: float) -> Array:
         return joints[2, :2] + hand.points[:, :2]
     forearm = joints[2, :2] - joints[1, :2]
     return joints[2, :2] + forearm / max(float(np.linalg.norm(forearm)), 1e-6) * np.linspace(0, 0.4 * unit, 8)[:, None]
+
+
+def _on_hip(joints: Array, side: int, unit: float) -> bool:
+    """Whether an arm is akimbo: the elbow well outside of both shoulder and wrist, the hand low."""
+    outward = np.sign(joints[side, 0, 0] - joints[1 - side, 0, 0])
+    out, back = (outward * (joints[side, 1, 0] - joints[side, end, 0]) / unit for end in (0, 2))
+    low = (joints[side, 2, 1] - joints[side, 0, 1]) / unit
+    return bool(out > 0.2 and back > 0.15 and low > 1.1)
 
 
 def _clasped(joints: Array, hands: list[PhotoHand | None], reach: Array, unit: float) -> bool:

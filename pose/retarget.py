@@ -26,19 +26,22 @@ from pose.keypoints import FACE, HANDS, Detection, Keypoints
 from pose.motion import EXPRESSION_NAMES, Motion
 from pose.photo_body import MARGIN, PhotoBody, measure
 from pose.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from pose.signal_stream import Drift, blocks
+from pose.signal_stream import Drift, blocks, smoothed
 
 Array = NDArray[np.float64]
 
+ARMS = slice(7, 65)  # elbows to fingertips in the layout of keypoints (and hips, knees, feet, which stand still)
 BLOCK = 25  # frames computed at a time, counted from the start: results do not depend on how a stream is cut
 HOLD, HOLD_REACH = 0.3, 0.4  # least weight of the photo's place of a hand; arm lengths over which it gives way
 HOLD_DRIVEN = 0.15  # the same when a video leads: its poses are wanted, not only its movements
+STEADY = 0.8  # frames, the standard deviation of the window that smooths arms: 70 sw/s² become 40, strokes stay
 START_S = 0.6  # over which the departure from the photo grows from nothing
 FACE_START_S = 0.3
 ELBOW_SHARE = 0.8  # of the motion's elbow travel that leads the elbow; the wrist decides (chosen by hand)
 CHEST_LIMIT = (0.06, 0.03)  # shoulder widths that the shoulders may travel across and along the picture
 ROLL_LIMIT, SHRUG_LIMIT = 0.08, 0.05  # radians; shoulder widths
 HEAD_LIMIT = 0.28  # radians: beyond it a photo lacks the other side of the face
+FREE_REACH = 0.6  # reach from which a hand turns as it likes
 HAND_SHARE = 0.7  # of the motion's hand turns: the photo's hand seldom starts as the motion's does
 BREATH_S, BREATH = 4.2, 0.005  # a calm breath, in and out; shoulder widths that the shoulders rise
 EARS = {3: 454, 4: 234}  # body point: the mesh point that it follows
@@ -55,6 +58,8 @@ class Retargeter:
         self._confidence = detection.keypoints.confidence[0]
         self._size = detection.keypoints.size
         self._shapes = [HandShape(hand, side) if hand else None for side, hand in enumerate(self.body.hands)]
+        # Hands that rest on something or hold each other keep their shape.
+        self._hand_freedom = np.clip(self.body.reach / FREE_REACH, 0, 1) * (not self.body.clasped)
         self._face = None
         self._face_depth = detection.depth[0, FACE].astype(np.float64)
         if self._confidence[FACE].min() > 0:
@@ -65,7 +70,7 @@ class Retargeter:
 
         ValueError when a chunk has another frame rate or its skeleton is not known.
         """
-        yield from self._run(self._signals(motions, MotionReader()), Drift(self.fps), driven=False)
+        yield from self._steadied(self._run(self._signals(motions, MotionReader()), Drift(self.fps), driven=False))
 
     def stream_driving(self, driving: Iterable[Keypoints]) -> Iterator[Keypoints]:
         """Keypoints led by those of another person, in a picture of any size; the first frame is the photo.
@@ -94,6 +99,31 @@ class Retargeter:
             first = first if first is not None else block[:1]
             yield self._keypoints(block, first, start, driven)
             start += len(block)
+
+    def _steadied(self, parts: Iterator[Keypoints]) -> Iterator[Keypoints]:
+        """The same with arms and hands smoothed, so that recorded motion keeps to what clean recordings do."""
+        waiting: list[Array] = []
+
+        def rows() -> Iterator[Array]:
+            for part in parts:
+                waiting.extend(part.points)
+                yield from part.points[:, ARMS].reshape(len(part), -1).astype(np.float64)
+
+        done: list[Array] = []
+        for number, row in enumerate(smoothed(rows(), STEADY)):
+            points = waiting.pop(0)
+            if number:
+                points[ARMS] = row.reshape(-1, 2)
+            done.append(points)
+            if len(done) == BLOCK:
+                yield self._packed(np.stack(done))
+                done = []
+        if done:
+            yield self._packed(np.stack(done))
+
+    def _packed(self, points: Array) -> Keypoints:
+        confidence = np.tile(self._confidence, (len(points), 1))
+        return Keypoints(points.astype(np.float32), confidence, self._size, self.fps)
 
     def _keypoints(self, signals: BodySignals, first: BodySignals, start: int, driven: bool) -> Keypoints:
         """Frames `start`… of the video from their signals; `first` is the first frame of the stream."""
@@ -124,10 +154,8 @@ class Retargeter:
 
         # 3. Arms and hands; where a turning hand would leave the picture, the arm takes it back in.
         elbow, wrist = self._arm_targets(signals, first, departure, shoulders, driven)
-        turn = np.zeros((frames, 2, 3, 3)) + np.eye(3)
-        if not body.clasped:
-            turn = body.turn @ self._hand_turns(signals, first, departure) @ body.turn.T
-        bend = (signals.flexion - first.flexion) * departure[:, None, None, None] * (0.0 if body.clasped else 1.0)
+        turn = body.turn @ self._hand_turns(signals, first, departure) @ body.turn.T
+        bend = (signals.flexion - first.flexion) * (departure[:, None] * self._hand_freedom)[..., None, None]
         arms = fit_picture(shoulders, body.joints, elbow, wrist, body.unit)
         arms, hands = self._hands(arms, turn, bend)
         back = self._overflow(arms, hands)
@@ -144,8 +172,7 @@ class Retargeter:
 
         if start == 0:
             points[0] = self._photo
-        confidence = np.tile(self._confidence, (frames, 1))
-        return Keypoints(points.astype(np.float32), confidence, self._size, self.fps)
+        return self._packed(points)
 
     def _face_points(self, signals: BodySignals, first: BodySignals, time: Array, departure: Array) -> Array:
         if self._face is None:
@@ -193,7 +220,7 @@ class Retargeter:
         return elbow[..., :2], wrist[..., :2]
 
     def _hand_turns(self, signals: BodySignals, first: BodySignals, departure: Array) -> Array:
-        share = (HAND_SHARE * departure)[:, None]
+        share = HAND_SHARE * departure[:, None] * self._hand_freedom
         return scaled_rotation(signals.hand @ np.swapaxes(first.hand, -1, -2), share)
 
     def _hands(self, arms: ArmPose, rotation: Array, bend: Array) -> tuple[ArmPose, list[Array]]:

@@ -1,7 +1,8 @@
-"""Streams of body signals: chunks of one size, and slow changes taken out."""
+"""Streams of frames: chunks of one size, a look ahead, smoothing, slow changes taken out. Memory stays bounded."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -84,3 +85,36 @@ def joined(parts: list[BodySignals]) -> BodySignals:
         for name, value in vars(parts[0]).items()
     }
     return BodySignals(**fields)
+
+
+def look_ahead(rows: Iterable[Array], ahead: int) -> Iterator[Array]:
+    """For each row the rows from it to at most `ahead` rows later, (1 to ahead + 1, D)."""
+    window: deque[Array] = deque()
+    for row in rows:
+        window.append(row)
+        if len(window) > ahead:
+            yield np.stack(window)
+            window.popleft()
+    while window:
+        yield np.stack(window)
+        window.popleft()
+
+
+def smoothed(rows: Iterable[Array], deviation: float) -> Iterator[Array]:
+    """Rows averaged with their neighbours under a Gaussian window, `deviation` in rows; the ends repeat outwards."""
+    radius = int(np.ceil(3 * deviation))
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / deviation) ** 2)
+    weights /= weights.sum()
+    window: deque[Array] = deque(maxlen=len(weights))
+    for row in _padded(rows, radius):
+        window.append(row)
+        if len(window) == len(weights):
+            yield weights @ np.stack(window)
+
+
+def _padded(rows: Iterable[Array], count: int) -> Iterator[Array]:
+    row = None
+    for number, row in enumerate(rows):
+        yield from [row] * (1 if number else count + 1)
+    if row is not None:
+        yield from [row] * count
