@@ -44,6 +44,8 @@ class ProsodyMotion:
     def __init__(self, seed: int = 0, fps: float = 25.0, liveliness: float = 1.0) -> None:
         if not 10.0 <= fps <= 120.0:
             raise ValueError(f"fps must be between 10 and 120 for motion, got {fps}; resample the motion afterwards")
+        if seed < 0:
+            raise ValueError(f"seed must be 0 or more, got {seed}")
         if not 0.0 <= liveliness <= 1.5:
             raise ValueError(f"liveliness must be between 0 and 1.5, got {liveliness}")
         self.seed, self.fps, self.liveliness = int(seed), float(fps), float(liveliness)

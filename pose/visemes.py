@@ -95,7 +95,7 @@ def mouth(blocks: dict[str, NDArray[np.float32]], fps: float, liveliness: float 
     bite = hissing * (1.0 - _logistic((total + 21.0) / 2.0)) * (1.0 - _ramp(voiced, 0.3, 0.7))  # f, th
 
     # 3. The face.
-    jaw = vowel * (0.17 + 0.47 * openness) * (0.5 + 0.7 * np.minimum(formants, 1.0)) * (1.0 - 0.3 * rounded)
+    jaw = vowel * (0.17 + 0.46 * openness) * (0.25 + 0.95 * np.minimum(formants, 1.0)) * (1.0 - 0.3 * rounded)
     jaw = np.maximum(jaw, 0.12 * teeth + 0.14 * hush + 0.05 * bite + 0.1 * ajar) * (1.0 - shut)
     lips = {
         "jawOpen": liveliness * jaw,
