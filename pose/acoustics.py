@@ -32,6 +32,7 @@ PITCH_HZ = (60.0, 550.0)
 FLOOR_DB = -140.0  # of a full-scale sine; 16-bit rounding noise lies near -100
 SILENT_DB = -88.0  # a recording whose loud parts stay below this is silence (16-bit dither is about -91)
 RANGE_DB = 40.0  # from the loud parts of speech down to what still counts as speech when nothing hums or hisses
+OUTSTANDING_WINDOWS = 8  # 80 ms: a click has fewer
 
 
 def mel_edges(bands: int = BANDS, low_hz: float = 80.0, high_hz: float = 7800.0) -> Double:
@@ -183,10 +184,13 @@ class LevelMeter:
         windows = max(1, int(self.total.sum()))
         voiced = int(self.pitch.sum())
         pitch_hz = PITCH_HZ[0] * 2.0 ** (_percentile(self.pitch, 50) / 120.0) if voiced else 150.0
-        speech_db = _percentile(self.total, 95) / 2 + FLOOR_DB
         # The 15th percentile of noise in one band lies about 6 dB under its mean (8 for one bin, 3 for ten).
         floor = np.array([10.0 ** ((_percentile(band, 15) + FLOOR_DB + 6.0) / 10.0) for band in self.bands])
         floor_db = float(decibel(floor.sum()))
+        # Loud parts are judged among what stands out of the noise, so that one word in a minute of silence counts.
+        standing_out = np.where(np.arange(len(self.total)) / 2 + FLOOR_DB > floor_db + 8.0, self.total, 0)
+        loud = standing_out if standing_out.sum() > OUTSTANDING_WINDOWS else self.total
+        speech_db = _percentile(loud, 93) / 2 + FLOOR_DB
         # A voice wanders in pitch; mains hum and test tones do not.
         wanders = _percentile(self.pitch, 90) - _percentile(self.pitch, 10) > 3
         silent = speech_db < SILENT_DB

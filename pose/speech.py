@@ -305,15 +305,14 @@ class _Ffmpeg:
     def __init__(self, path: Path) -> None:
         import imageio_ffmpeg
 
+        source = f"file:{path.resolve()}"  # "file:" so that no name is taken for an option or an address
+        options = ["-nostdin", "-i", source, "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "-"]
+        pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
         try:
             program = imageio_ffmpeg.get_ffmpeg_exe()
-        except RuntimeError as error:
+            self._process = subprocess.Popen([program, *options], stdin=nothing, stdout=pipe, stderr=nothing)
+        except (RuntimeError, OSError) as error:
             raise ValueError(f"{path} needs ffmpeg, which was not found; pip install imageio-ffmpeg") from error
-        source = f"file:{path.resolve()}"  # "file:" so that no name is taken for an option or an address
-        self._process = subprocess.Popen(
-            [program, "-nostdin", "-i", source, "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "-"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
         head = self._read(24)
         if len(head) < 24 or head[:4] != b".snd":
             self.close()

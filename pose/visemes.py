@@ -107,7 +107,7 @@ def mouth(blocks: dict[str, NDArray[np.float32]], fps: float, liveliness: float 
         "mouthSmile": liveliness * (0.14 * spread + 0.05 * teeth),
         "mouthLowerDown": liveliness * (0.3 * jaw + 0.14 * teeth + 0.08 * spread) * (1.0 - shut),
         "mouthUpperUp": liveliness * (0.16 * jaw + 0.1 * teeth + 0.16 * bite) * (1.0 - shut),
-        "mouthRollLower": 0.34 * bite + 0.1 * shut * _ramp(loud, 0.3, 0.7),
+        "mouthRollLower": 0.5 * bite + 0.1 * shut * _ramp(loud, 0.3, 0.7),
         "mouthRollUpper": 0.06 * shut * _ramp(loud, 0.3, 0.7),
         "mouthShrugUpper": 0.05 * rounded,
     }

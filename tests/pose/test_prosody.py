@@ -11,6 +11,7 @@ import pytest
 from pose.motion import EXPRESSION_NAMES, Motion, expression_index
 from pose.prosody import ProsodyMotion, prosody_motion
 from pose.speech import SAMPLE_RATE, SpeechFeatures, open_speech, speech_features
+from pose.stress import find_stresses
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "speech.wav"
 FPS = 25.0
@@ -142,7 +143,7 @@ def test_wrists_move_like_those_of_speakers(kind: str, seed: int) -> None:
 
 
 def test_hands_stay_in_front_and_apart() -> None:
-    for seed in range(4):
+    for seed in range(3):
         moved = motion("0", seed)
         positions = moved.positions() - moved.root_position[:, None]
         name = moved.skeleton.index
@@ -216,21 +217,20 @@ def test_jaw_opens_more_on_open_vowels() -> None:
     assert wide[17:21].mean() > wide[5:9].mean() + 0.05
 
 
-def test_strokes_fall_on_stress() -> None:
-    """Bursts of hand speed sit before the loudest syllables of this voice more than of another one."""
+def test_strokes_end_on_stress() -> None:
+    """Hands are fast 0.12 s before stressed syllables and slow just after; not so under another voice's syllables."""
 
-    def score(moved: Motion, blocks: dict[str, np.ndarray]) -> float:
+    def fast_before_slow_after(moved: Motion, stressed: SpeechFeatures) -> float:
         hands = speed(wrists(moved)).max(1)
-        fast = np.flatnonzero((hands[1:-1] > hands[:-2]) & (hands[1:-1] >= hands[2:]) & (hands[1:-1] > 0.7)) + 1
-        onset = blocks["onset"][:, 0]
-        strong = np.flatnonzero((onset[1:-1] > onset[:-2]) & (onset[1:-1] >= onset[2:])) + 1
-        strong = strong[onset[strong] > np.percentile(onset[strong], 60)]
-        near = np.abs(fast[:, None] - strong[None]).min(1) / FPS
-        return float(np.exp(-0.5 * (near / 0.08) ** 2).mean())
+        times = [s.time_s for s in find_stresses(stressed.blocks, FPS, 0) if s.strength > 0.4]
+        frames = [k for k in (round(t * FPS) - 1 for t in times) if 5 <= k < len(hands) - 5]
+        return float(np.mean([hands[k - 3] for k in frames]) / np.mean([hands[k + 1] for k in frames]))
 
-    matched = np.mean([score(motion(str(v), s), features(str(v)).blocks) for v in (0, 1) for s in (0, 1)])
-    other = np.mean([score(motion(str(v), s), features(str(1 - v)).blocks) for v in (0, 1) for s in (0, 1)])
-    assert matched > other + 0.04
+    kinds = ("0", "1")
+    matched = [fast_before_slow_after(motion(kind, seed), features(kind)) for kind in kinds for seed in (0, 1)]
+    other = [fast_before_slow_after(motion("0", seed)[:750], features("1")) for seed in (0, 1)]
+    assert np.mean(matched) > 2.0
+    assert np.mean(other) < 1.4
 
 
 def test_blinks_are_human() -> None:

@@ -103,6 +103,19 @@ def test_steady_noise_is_not_speech() -> None:
         assert speech_features(steady).blocks["speech"].mean() < 0.02
 
 
+def test_one_word_in_a_minute_of_silence() -> None:
+    generator = np.random.default_rng(0)
+    sound = np.zeros(60 * SAMPLE_RATE, np.float32)
+    sound[30 * SAMPLE_RATE : 32 * SAMPLE_RATE] = babble(2.0)
+    for noise in (0.0, 0.002):
+        noisy = sound + noise * generator.normal(size=len(sound)).astype(np.float32)
+        speech = speech_features(noisy).blocks["speech"][:, 0]
+        assert speech[760:790].mean() > 0.9 and speech[:740].max() == 0.0 and speech[810:].max() == 0.0
+    click = 1e-4 * generator.normal(size=60 * SAMPLE_RATE).astype(np.float32)
+    click[480000:480200] = 0.5
+    assert speech_features(click).blocks["speech"].max() == 0.0
+
+
 def test_example_is_speech() -> None:
     speech = open_speech(EXAMPLE)
     features = SpeechFeatures.join(list(speech.features()))
@@ -165,6 +178,13 @@ def test_bad_files_are_named_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message) as raised:
             open_speech(tmp_path / name)
         assert "\n" not in str(raised.value) and ";" in str(raised.value)
+
+
+def test_missing_ffmpeg_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "song.m4a").write_bytes(b"no header that libsndfile knows")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "no_such_ffmpeg"))
+    with pytest.raises(ValueError, match="needs ffmpeg"):
+        open_speech(tmp_path / "song.m4a")
 
 
 def test_features_check_their_shapes() -> None:
