@@ -25,6 +25,7 @@ WORLD_ARM = ((11, 13, 15), (12, 14, 16))  # shoulder, elbow, wrist among MediaPi
 HELD = 0.29  # a reach below this is that of an arm whose end is out of the picture
 CLASPED_REACH = 0.7  # of their freedom that hands have which hold each other: what they hide is large
 RESTING_REACH = 0.12  # of an arm whose hand rests on the hip
+CUT = 0.03  # units by which a hand may stick out of the picture before it counts as cut off
 TOUCHING = 0.05  # units between two hands below which they are taken to hold each other
 
 
@@ -91,12 +92,15 @@ def measure(detection: Detection) -> PhotoBody:
             hand = _lift_hand(points[part], detection.depth[0, part], detection.hand_world[0, side], joints[side, 2])
         hands.append(hand)
         shoulder, elbow, wrist = confidence[arm]
-        if min(shoulder, elbow, wrist) >= SEEN:
+        outline = _hand_outline(joints[side], hand, unit)
+        cut = np.maximum(-outline, outline - np.array([width, height])).max() > CUT * unit
+        if min(shoulder, elbow, wrist) >= SEEN and not cut:
             # A forearm that points at the camera cannot be shown in full length: its hand travels less.
             shown = float(np.linalg.norm(points[arm[2]] - points[arm[1]])) / (FOREARM * unit)
             reach[side] = float(np.clip(0.6 + 0.6 * shown, 0.65, 1.0)) * (1.0 if hand is not None else 0.6)
         elif shoulder > 0.2 and elbow > 0:
-            reach[side] = 0.2 if elbow >= SEEN else 0.12  # the end is out of the picture and has to stay there
+            # The end is out of the picture, or cut by its border, and has to stay there.
+            reach[side] = 0.2 if elbow >= SEEN else 0.12
 
     clasped = _clasped(joints, hands, reach, unit)
     for side in (0, 1):

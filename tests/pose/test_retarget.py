@@ -184,6 +184,14 @@ def test_what_the_photo_does_not_show_stays_unknown_and_still(detection: Detecti
     assert travel[0] < 0.15 < travel[1]
 
 
+def test_a_hand_cut_by_the_border_does_not_come_in(detection: Detection) -> None:
+    """The picture ends in the middle of the hands: raising them would show their cut ends."""
+    height = int(detection.keypoints.points[0, LEFT_HAND, 1].mean())
+    lower = replace(detection, keypoints=replace(detection.keypoints, size=(height, 512)))
+    result = run(Retargeter(lower), gesture())
+    assert (np.ptp(result.points[:, 9:11], axis=0) / UNIT < 0.15).all()
+
+
 def test_a_face_alone_is_enough(detection: Detection) -> None:
     confidence = np.zeros_like(detection.keypoints.confidence)
     confidence[:, FACE] = 1
