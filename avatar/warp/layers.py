@@ -22,7 +22,11 @@ from avatar.warp.weights import ARM_BONES, GRID, ArmWeights, arm_weights, finger
 from pose.keypoints import FINGERS
 
 UPPER_CELL, FORE_CELL = 8, 4  # pixels; fingers are about 10 px wide at 512x512
+SHADOW = 0.07  # sw around a hand within which darker cloth counts as its shadow (chosen by hand)
 EDGE = 5.0  # pixels from a layer's edge over which confidence rises from 0.3 to 1
+
+
+Cover = tuple[tuple[Array, Array], tuple[Array, Array]]  # (coverage, known) of an upper arm and of its forearm
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,16 @@ def cut_layers(image: np.ndarray, matte: Array, body: Body, parts: Parts) -> Lay
     cloth = (parts.labels == TRUNK) & (matte > 0.9)
     if body.has_shoulders:
         cloth[: max(int(body.neck[1] + 0.08 * unit), 0)] = False  # no skin of neck and face
-    trunk_fill = photo
+    trunk_fill, lit = photo, photo
     if body.arms:
-        source = cv2.erode(cloth.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        trunk_fill = fill_texture(photo, source, (trunk_known < 1) & (trunk_alpha > 0)) if source.any() else guess
-    trunk_texture, below = _texture(photo, below, trunk_alpha, trunk_known, trunk_fill)
+        shaded = cloth & (_from_forearms(parts, list(body.arms)) < SHADOW * unit)
+        source = cv2.erode((cloth & ~shaded).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        if source.any():
+            trunk_fill = fill_texture(photo, source, ((trunk_known < 1) & (trunk_alpha > 0)) | shaded)
+            lit, cover = _cast_shadows(photo, trunk_fill, shaded & (trunk_known > 0.99), cover, parts, unit)
+        else:
+            trunk_fill = guess
+    trunk_texture, below = _texture(lit, below, trunk_alpha, trunk_known, trunk_fill)
     trunk_sure = _edge_confidence(matte > 0.5) * trunk_known
     trunk = Layer("", _pack(trunk_texture, trunk_alpha, trunk_sure), None)
 
@@ -103,6 +112,31 @@ def cut_layers(image: np.ndarray, matte: Array, body: Body, parts: Parts) -> Lay
         _planes(background), _planes(halo), is_open, trunk, head_weights(body),
         {side: w.trunk for side, w in weights.items()}, tuple(front), parts, matte,
     )  # fmt: skip
+
+
+def _from_forearms(parts: Parts, sides: list[str]) -> Array:
+    """Distance (H, W) to the nearest forearm or hand of these sides."""
+    away = ~np.isin(parts.labels, [FORE[side] for side in sides])
+    return cv2.distanceTransform(away.astype(np.uint8), cv2.DIST_L2, 5)
+
+
+def _cast_shadows(
+    photo: Array, fill: Array, where: np.ndarray, cover: dict[str, Cover], parts: Parts, unit: float
+) -> tuple[Array, dict[str, Cover]]:
+    """Takes the shadows of hands and forearms off the cloth and gives them to the forearms, as a black veil that moves
+    along: shadows that stay behind draw the outline of the hand. Returns the lit photo and the new coverages."""
+    sigma = 0.02 * unit
+    ratio = cv2.GaussianBlur(photo, (0, 0), sigma) / np.maximum(cv2.GaussianBlur(fill, (0, 0), sigma), 0.02)
+    ramp = smoothstep(1.4 * (1 - _from_forearms(parts, list(cover)) / (SHADOW * unit)))
+    # A shadow darkens all channels alike; what exceeds 0.35 is another cloth.
+    shade = np.where(where, np.clip(1 - ratio.max(-1), 0, 0.35) * ramp, 0).astype(np.float32)
+    shade = np.minimum(cv2.GaussianBlur(shade, (0, 0), 1.0), where)
+    nearest = {side: _from_forearms(parts, [side]) for side in cover}
+    shadowed = {}
+    for side, (upper, (alpha, known)) in cover.items():
+        own = shade * np.all([nearest[side] <= other for other in nearest.values()], axis=0)
+        shadowed[side] = (upper, (alpha + (1 - alpha) * own, known))
+    return np.minimum(photo / (1 - shade[..., None]), 1), shadowed
 
 
 def _rim(matte: Array, body: Body) -> np.ndarray:
@@ -148,9 +182,7 @@ def _margin(shares: Array, label: int) -> Array:
     return np.clip((shares[..., label - 1] - others) * 1.5 + 0.5, 0, 1)
 
 
-def _arm_coverage(
-    arm: Arm, matte: Array, parts: Parts, weights: ArmWeights, body: Body
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+def _arm_coverage(arm: Arm, matte: Array, parts: Parts, weights: ArmWeights, body: Body) -> Cover:
     """((coverage, known) of the upper arm, the same of the forearm with hand), each (H, W)."""
     unit, (height, width) = body.unit, body.size
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -171,10 +203,10 @@ def _arm_coverage(
     if len(points) > 9:
         cv2.fillConvexPoly(hull, cv2.convexHull(np.ascontiguousarray(points).astype(np.int32)), (1,))
     hull &= _within_outline(arm, x, y, along_upper, hull > 0, matte).astype(np.uint8)
-    hidden = (cv2.dilate(hull, np.ones((7, 7), np.uint8)) > 0) & (labels == fo) & inside & ~weights.elbow_zone
+    hidden = (cv2.dilate(hull, np.ones((3, 3), np.uint8)) > 0) & (labels == fo) & inside & ~weights.elbow_zone
     hidden &= upper < 0.2 * unit
     # a little wider than the hidden pixels: the soft border between both parts must not let the trunk shine through
-    behind = cv2.dilate(hidden.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    behind = cv2.dilate(hidden.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     upper_alpha = np.maximum(upper_alpha, np.where(behind & ((labels == up) | (labels == fo)), matte, 0))
     upper_alpha = _largest(cv2.GaussianBlur(upper_alpha, (0, 0), 0.8) * (matte > 0))
     fore_alpha = _largest(cv2.GaussianBlur(fore_alpha.astype(np.float32), (0, 0), 0.6) * (matte > 0))
@@ -222,7 +254,7 @@ def _trunk_coverage(
     matte: Array,
     parts: Parts,
     weights: dict[str, ArmWeights],
-    cover: dict[str, tuple[tuple[Array, Array], tuple[Array, Array]]],
+    cover: dict[str, Cover],
     body: Body,
 ) -> tuple[Array, Array]:
     """Coverage of the trunk layer and how far its pixels show trunk in the photo."""

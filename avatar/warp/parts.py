@@ -15,6 +15,7 @@ import numpy as np
 from avatar.warp.body import Arm, Array, Body, hand_distance, segment_distance
 from avatar.warp.fill import push_pull
 from avatar.warp.laplace import diffuse
+from avatar.warp.matte import guided_filter
 
 TRUNK = 1
 UPPER = {"left": 2, "right": 4}
@@ -50,6 +51,10 @@ def find_parts(image: np.ndarray, matte: Array, body: Body) -> Parts:
     shares = _without_slivers(_return_islands(shares, seeds, small_inside), body, small_inside)
     shares = push_pull(cv2.GaussianBlur(shares, (0, 0), 0.7), small_inside.astype(np.float32))
     shares = cv2.resize(shares, (width, height), interpolation=cv2.INTER_LINEAR)
+    # back to the edges of the full-size photo: fingertips before a sleeve are a few pixels wide
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    shares = np.stack([guided_filter(grey, np.ascontiguousarray(shares[..., c]), 3, 4e-4) for c in range(CLASSES)], -1)
+    shares = np.clip(shares, 0, 1)
     if body.clasped:
         _give_overlap_to_front(shares, body)
     shares = shares / np.maximum(shares.sum(-1, keepdims=True), 1e-6)
@@ -93,6 +98,7 @@ def _seeds(body: Body, inside: np.ndarray, lab: Array) -> np.ndarray:
     from_axis = np.abs(x - (neck[0] + (hip[0] - neck[0]) * down))
     arm_seeds, hand_maps = [], []
     fore_near = np.full(size, np.inf, np.float32)
+    arm_near = np.full(size, np.inf, np.float32)
     for side, arm in body.arms.items():
         shift = _off_axis(arm, body.outward(side), inside, unit)
         shoulder, elbow = arm.shoulder + shift, arm.elbow + shift
@@ -101,17 +107,21 @@ def _seeds(body: Body, inside: np.ndarray, lab: Array) -> np.ndarray:
         hand = hand_distance(arm, size, 0.5) * 2
         hand_maps.append(hand)
         fore_near = np.minimum(fore_near, fore)
+        arm_near = np.minimum(arm_near, upper)
         bone_x = shoulder[0] + (elbow - shoulder)[0] * np.clip(along_upper, 0, 1)
         outside = body.outward(side) * (x - bone_x)  # > 0 on the side of the bone that points away from the trunk
         at_upper = (upper < 0.055 * unit) & (along_upper > 0.12)
-        at_upper |= (outside > -0.03 * unit) & (along_upper > 0) & (along_upper < 0.9) & (upper < 0.22 * unit)
+        beside = (outside > -0.03 * unit) & (along_upper > 0) & (along_upper < 0.9) & (upper < 0.22 * unit)
+        at_upper |= beside & (upper < 0.7 * fore)  # not the cuff of a forearm raised beside it
         at_upper &= (hand > 0.06 * unit) & ((fore > 0.08 * unit) | (along_upper < 0.1))
         at_fore = ((fore < 0.05 * unit) & (along_fore > 0.12)) | (hand < 0.022 * unit)
         arm_seeds.append((side, at_upper, at_fore))
         near |= ((upper < 0.19 * unit) & (along_upper > -0.3)) | (fore < 0.15 * unit) | (hand < 0.075 * unit)
         near |= (outside > 0) & (y > arm.shoulder[1] - 0.1 * unit)
     all_hands = np.min(hand_maps, axis=0)
-    seeds[~near & ((from_axis < 0.5 * unit) | (y < neck[1] - 0.1 * unit))] = TRUNK
+    # below the armpits the trunk is narrower than the shoulders: what hangs beside it belongs to a sleeve
+    narrow = np.where((y > neck[1] + 0.25 * unit) & (arm_near < 0.32 * unit), 0.36, 0.5)
+    seeds[~near & ((from_axis < narrow * unit) | (y < neck[1] - 0.1 * unit))] = TRUNK
     seeds[(from_axis < 0.26 * unit) & (all_hands > 0.09 * unit) & (fore_near > 0.17 * unit)] = TRUNK
     cloth = _typical(lab, (seeds == TRUNK) & inside & (y > neck[1]))
     for side, at_upper, at_fore in arm_seeds:
@@ -152,18 +162,38 @@ def _return_islands(shares: Array, seeds: np.ndarray, inside: np.ndarray) -> Arr
 
 
 def _without_slivers(shares: Array, body: Body, inside: np.ndarray) -> Array:
-    """Strips of an arm's label thinner than 6 pixels, but for fingers, go to the neighbours: along an outline the
-    colours mix and the walker runs up its edge."""
+    """Strips too thin to be what they are labelled go to their neighbours.
+
+    Strips of an arm's label thinner than 6 to 10 pixels, but for fingers: along an outline the colours mix and the
+    walker runs up its edge. Strips of trunk beside an upper arm thinner than 0.08 sw: a sleeve's shaded underside.
+    """
+    size, unit = (inside.shape[0], inside.shape[1]), body.unit
+    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32) * 2 + 0.5
     labels = np.where(inside, shares.argmax(-1) + 1, 0)
-    thin = np.zeros(inside.shape, bool)
+    thin = np.zeros(size, bool)
+    trunk = labels == TRUNK
+    width = max(int(0.04 * unit), 3)
+    flaps = trunk & ~_opened(trunk, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
+    beside = np.zeros(size, bool)
     for side, arm in body.arms.items():
-        hand = hand_distance(arm, (inside.shape[0], inside.shape[1]), 0.5) * 2 < 0.06 * body.unit
-        for label in (UPPER[side], FORE[side]):
-            mask = ((labels == label) | ~inside).astype(np.uint8) if label == UPPER[side] else labels == label
-            opened = cv2.morphologyEx(np.asarray(mask, np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
-            thin |= (labels == label) & ~opened & ~hand
-    fat = (inside & ~thin).astype(np.float32)
-    return np.where(thin[..., None], push_pull(shares, fat), shares)
+        hand = hand_distance(arm, size, 0.5) * 2 < 0.06 * unit
+        for label, pixels in ((UPPER[side], 5), (FORE[side], 3)):
+            own = labels == label
+            thin |= own & ~_opened(own, np.ones((pixels, pixels), np.uint8)) & ~hand
+        distance, along = segment_distance(x, y, arm.shoulder, arm.elbow)
+        beside |= (distance < 0.3 * unit) & (along > 0.25) & (along < 1.2)
+    flaps &= beside
+    fat = (inside & ~thin & ~flaps).astype(np.float32)
+    filled = push_pull(shares, fat)
+    filled[flaps, TRUNK - 1] *= 0.01  # what touches an arm at all goes to it
+    return np.where((thin | flaps)[..., None], filled, shares)
+
+
+def _opened(mask: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Morphological opening with the area outside of the picture counted as inside the mask."""
+    radius = max(kernel.shape)
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), radius, radius, radius, radius, cv2.BORDER_REPLICATE)
+    return cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel)[radius:-radius, radius:-radius] > 0
 
 
 def _give_overlap_to_front(shares: Array, body: Body) -> None:

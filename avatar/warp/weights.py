@@ -56,7 +56,8 @@ def arm_weights(arm: Arm, parts: Parts, body: Body) -> ArmWeights:
     length = float(np.linalg.norm(arm.elbow - arm.shoulder))
     shoulder_zone = (along_upper < SHOULDER_END) & (to_shoulder < max(0.45 * unit, 0.5 * length))
     shoulder_zone &= (labels == up) | (labels == TRUNK)
-    elbow_zone = (to_elbow < ELBOW_RADIUS * unit) & ((labels == up) | (labels == fo)) & (hand > 0.05 * unit)
+    elbow_zone = (to_elbow < ELBOW_RADIUS * unit) & (hand > 0.05 * unit)
+    elbow_zone &= (labels == up) | ((labels == fo) & (along_fore < 0.5))
 
     label, in_shoulder, in_elbow = coarse(labels), coarse(shoulder_zone), coarse(elbow_zone)
     inside = label > 0
@@ -93,7 +94,7 @@ def arm_weights(arm: Arm, parts: Parts, body: Body) -> ArmWeights:
         return full / np.maximum(full.sum(-1, keepdims=True), 1e-6)
 
     return ArmWeights(
-        extend((labels == up) | shoulder_zone),
+        extend((labels == up) | shoulder_zone | elbow_zone),
         extend((labels == fo) | elbow_zone),
         extend((labels == TRUNK) | shoulder_zone)[..., 1],
         shoulder_zone,
