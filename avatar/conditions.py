@@ -9,7 +9,8 @@ x right, y down, NaN where a part is not in view.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -100,6 +101,25 @@ def pose_map(kind: str, keypoints: Keypoints | None, frames: int, size: tuple[in
         raise ValueError(f"keypoints are for images of {keypoints.size}, got {size}; use Keypoints.resized first")
     draw = draw_body if kind == "body" else draw_hands
     return np.ascontiguousarray(draw(keypoints).transpose(3, 0, 1, 2), dtype=np.float32) / 255.0
+
+
+def hand_template(template: Keypoints, reference: Keypoints) -> Iterator[Keypoints]:
+    """Driving keypoints for the "hands" kind from a template clip of another person, without end.
+
+    The clip is moved and scaled so that its first frame's shoulders are the photo's (`reference`, one frame), and
+    played forth and back. Give the pipeline `frames`, or the length of a prior.
+    """
+    for name, points in (("template", template), ("photo", reference)):
+        if points.confidence[0, 5:7].min() < KNOWN:
+            raise ValueError(f"the {name}'s shoulders are not in view, so hands cannot be placed; use another {name}")
+    scale = reference.shoulder_width()[0] / max(float(template.shoulder_width()[0]), 1.0)
+    middle, wanted = template.points[0, 5:7].mean(0), reference.points[0, 5:7].mean(0)
+    points = (template.points - middle) * scale + wanted
+    forth = replace(template, points=points.astype(np.float32), size=reference.size)
+    back = forth[slice(len(forth) - 2, 0, -1)] if len(forth) > 2 else forth[:0]
+    while True:
+        yield forth
+        yield back
 
 
 def region_boxes(keypoints: Keypoints, region: str) -> Array:

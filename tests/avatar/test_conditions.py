@@ -112,6 +112,20 @@ def test_kinds_are_drawn_with_their_shares():
     assert 0.6 < drawn.count("box") / 500 < 0.8 and set(drawn) == set(conditions.KINDS)
 
 
+def test_hand_template_fits_the_photo_and_goes_forth_and_back():
+    template, photo = person(4), person(1)
+    template.points[:] = template.points * 2 + np.arange(4, dtype=np.float32)[:, None, None]
+    template = replace(template, size=(512, 384))
+    parts = conditions.hand_template(template, photo)
+    played = Keypoints.concatenated([next(parts) for _ in range(3)])
+    assert played.size == SIZE and len(played) == 10
+    np.testing.assert_allclose(played.points[0], photo.points[0], atol=1e-3)
+    moved = played.points[:, LEFT_HAND, 0].mean(1) - played.points[0, LEFT_HAND, 0].mean()
+    np.testing.assert_allclose(moved * 2, [0, 1, 2, 3, 2, 1, 0, 1, 2, 3], atol=1e-3)
+    with pytest.raises(ValueError, match="photo's shoulders are not in view"):
+        next(conditions.hand_template(template, without(photo, slice(5, 7))))
+
+
 def test_no_condition_is_black():
     assert not conditions.pose_map("none", None, 2, SIZE, None).any()
 
