@@ -43,10 +43,10 @@ class Shape:
 
 SHAPES = (
     Shape("beat", 2, 2.0, 4,
-          {OUT: 0.02, UP: 0.42, FORWARD: 0.02, ROLL: 0.14, EXTEND: 0.15, CURL: -0.02, SPREAD: 0.15},
+          {OUT: 0.02, UP: 0.38, FORWARD: 0.02, ROLL: 0.14, EXTEND: 0.15, CURL: -0.02, SPREAD: 0.15},
           {OUT: 0.12, UP: 0.14, FORWARD: 0.1, ROLL: 0.19, EXTEND: -0.05, CURL: -0.12, SPREAD: 0.3}, {OUT: 0.05}),
     Shape("open palms", 2, 1.8, 2,
-          {OUT: -0.08, UP: 0.22, FORWARD: 0.02, ROLL: 0.17, CURL: 0.02, SPREAD: 0.0},
+          {OUT: 0.0, UP: 0.22, FORWARD: 0.02, ROLL: 0.17, CURL: 0.02, SPREAD: 0.0},
           {OUT: 0.34, UP: 0.26, FORWARD: 0.1, ROLL: 0.69, EXTEND: 0.1, CURL: -0.2, SPREAD: 0.45, LIFT: 0.1},
           {OUT: 0.03, UP: -0.03}),
     Shape("offer", 1, 1.3, 3,
@@ -58,7 +58,7 @@ SHAPES = (
           {OUT: 0.5, UP: 0.34, FORWARD: 0.02, ROLL: 0.41, EXTEND: 0.15, DEVIATE: -0.1, CURL: -0.2, SPREAD: 0.4,
            LIFT: 0.25}, {}),
     Shape("sweep apart", 2, 0.7, 1,
-          {OUT: -0.14, UP: 0.3, FORWARD: 0.04, ROLL: 0.06, CURL: 0.0, SPREAD: 0.1, LIFT: 0.1},
+          {OUT: -0.04, UP: 0.3, FORWARD: 0.04, ROLL: 0.06, CURL: 0.0, SPREAD: 0.1, LIFT: 0.1},
           {OUT: 0.42, UP: 0.32, FORWARD: 0.02, ROLL: 0.28, EXTEND: 0.1, CURL: -0.18, SPREAD: 0.4, LIFT: 0.2}, {}),
     Shape("raise", 2, 0.8, 1,
           {OUT: 0.06, UP: -0.02, FORWARD: 0.05, ROLL: 0.5, CURL: 0.02, SPREAD: 0.1},
@@ -70,19 +70,19 @@ SHAPES = (
           {OUT: 0.24, UP: 0.36, FORWARD: 0.04, ROLL: 0.19, CURL: -0.02, SPREAD: 0.15},
           {OUT: -0.05, UP: 0.24, FORWARD: 0.12, ROLL: 0.17, CURL: -0.1, SPREAD: 0.1}, {UP: 0.03, OUT: 0.05}),
     Shape("frame", 2, 0.8, 3,
-          {OUT: 0.12, UP: 0.5, FORWARD: 0.02, ROLL: 0.17, EXTEND: 0.1, CURL: -0.02, SPREAD: 0.2},
+          {OUT: 0.12, UP: 0.44, FORWARD: 0.02, ROLL: 0.17, EXTEND: 0.1, CURL: -0.02, SPREAD: 0.2},
           {OUT: 0.24, UP: 0.26, FORWARD: 0.1, ROLL: 0.14, CURL: -0.1, SPREAD: 0.35, LIFT: 0.1}, {OUT: 0.1}),
     Shape("point", 1, 0.8, 3,
-          {OUT: 0.08, UP: 0.56, FORWARD: 0.0, ROLL: 0.03, EXTEND: 0.1, POINT: 0.9, CURL: 0.1},
+          {OUT: 0.08, UP: 0.5, FORWARD: 0.0, ROLL: 0.03, EXTEND: 0.1, POINT: 0.9, CURL: 0.1},
           {OUT: 0.16, UP: 0.36, FORWARD: 0.12, ROLL: 0, EXTEND: -0.1, POINT: 1.0, CURL: 0.1}, {OUT: 0.1}),
     Shape("precise", 1, 0.9, 4,
-          {OUT: 0.04, UP: 0.5, ROLL: 0.14, EXTEND: 0.12, PINCH: 0.8, CURL: -0.08},
+          {OUT: 0.04, UP: 0.44, ROLL: 0.14, EXTEND: 0.12, PINCH: 0.8, CURL: -0.08},
           {OUT: 0.12, UP: 0.26, FORWARD: 0.12, ROLL: 0.17, EXTEND: -0.1, PINCH: 1.0, CURL: -0.12}, {OUT: 0.04}),
     Shape("precise both", 2, 0.5, 3,
-          {OUT: 0.04, UP: 0.48, ROLL: 0.11, EXTEND: 0.12, PINCH: 0.7, CURL: -0.05},
+          {OUT: 0.04, UP: 0.43, ROLL: 0.11, EXTEND: 0.12, PINCH: 0.7, CURL: -0.05},
           {OUT: 0.12, UP: 0.24, FORWARD: 0.1, ROLL: 0.14, EXTEND: -0.08, PINCH: 0.9, CURL: -0.1}, {OUT: 0.05}),
     Shape("beat one", 1, 1.6, 4,
-          {OUT: 0.02, UP: 0.46, ROLL: 0.17, EXTEND: 0.18, CURL: 0.0, SPREAD: 0.15},
+          {OUT: 0.02, UP: 0.41, ROLL: 0.17, EXTEND: 0.18, CURL: 0.0, SPREAD: 0.15},
           {OUT: 0.14, UP: 0.16, FORWARD: 0.1, ROLL: 0.22, EXTEND: -0.06, CURL: -0.12, SPREAD: 0.3},
           {OUT: 0.05, UP: 0.02}),
 )  # fmt: skip
@@ -114,10 +114,10 @@ class GesturePlanner:
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng([seed, 7])
         draw = self._random.uniform
-        self.amplitude = draw(1.05, 1.4)
+        self.amplitude = draw(1.12, 1.45)
         self.tempo = draw(0.85, 1.15)
         self.dominant = 1 if draw() < 0.8 else 0  # column of the leading hand: right in four of five
-        self.two_handed = draw(1.0, 2.0)
+        self.two_handed = draw(1.2, 2.2)
         self._taste = np.array([s.share * draw(0.5, 1.5) * (self.two_handed if s.hands == 2 else 1.0) for s in SHAPES])
         self._lag_s = draw(0.015, 0.045)  # the other hand follows
         self._keys: list[tuple[float, Double]] = [(-1.0, np.zeros((2, COUNT))), (0.0, np.zeros((2, COUNT)))]
