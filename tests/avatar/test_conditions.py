@@ -94,7 +94,7 @@ def test_a_blurred_hand_is_less_clear():
     assert (np.diff(scores, axis=0) < 0).all()
     one = conditions.hand_clarity(image[None], without(person(), LEFT_HAND))[0]
     assert np.isnan(one[0]) and np.isfinite(one[1])
-    assert conditions.standardised(np.array([2.5, 99.0], np.float32)).tolist() == [0.0, 3.0]
+    assert conditions.standardised(np.array([2.0, 99.0], np.float32)).tolist() == [0.0, 3.0]
 
 
 def test_square_crop_centres_and_keeps_scale():
