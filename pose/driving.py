@@ -27,7 +27,8 @@ SEEN = 0.5  # confidence from which a body point counts
 ARM = 1.53  # an arm in shoulder widths, as in the home skeleton
 RETURN_S = 1.0  # the time in which an arm that is out of sight returns to where the photo has it
 AHEAD = 12  # frames: gaps up to this long are bridged
-SMOOTH = 1.2  # frames, the standard deviation of the smoothing window: jitter of detection is gone, beats are not
+# Standard deviation of the smoothing window in frames: jitter of detection goes, beats stay; of the face, blinks stay.
+SMOOTH, SMOOTH_FACE = 1.2, 0.6
 SCALE_S = 4.0  # shoulder width and distance of the driver follow the video this slowly
 JUMP = 0.5  # arm lengths in one frame that no wrist travels: a mistaken detection
 # Finger lengths, knuckle to tip, in palms (wrist to middle knuckle), from the home skeleton.
@@ -64,7 +65,9 @@ class DrivingReader:
     def read(self, parts: Iterable[Keypoints], size: int) -> Iterator[BodySignals]:
         """Signals in chunks of `size` frames."""
         rows: list[Array] = []
-        for row in smoothed(self._filled(self._raw(parts)), SMOOTH):
+        deviation = np.full(COLUMNS, SMOOTH)
+        deviation[MESH] = SMOOTH_FACE
+        for row in smoothed(self._filled(self._raw(parts)), deviation):
             rows.append(row)
             if len(rows) == size:
                 yield self._signals(np.stack(rows))

@@ -100,16 +100,20 @@ def look_ahead(rows: Iterable[Array], ahead: int) -> Iterator[Array]:
         window.popleft()
 
 
-def smoothed(rows: Iterable[Array], deviation: float) -> Iterator[Array]:
-    """Rows averaged with their neighbours under a Gaussian window, `deviation` in rows; the ends repeat outwards."""
-    radius = int(np.ceil(3 * deviation))
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / deviation) ** 2)
-    weights /= weights.sum()
+def smoothed(rows: Iterable[Array], deviation: Array | float) -> Iterator[Array]:
+    """Rows (D,) averaged with their neighbours under a Gaussian window; the ends repeat outwards.
+
+    `deviation` of the window in rows, one for all or (D,).
+    """
+    deviation = np.atleast_1d(np.asarray(deviation, np.float64))
+    radius = int(np.ceil(3 * deviation.max()))
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1)[:, None] / deviation) ** 2)
+    weights /= weights.sum(0)
     window: deque[Array] = deque(maxlen=len(weights))
     for row in _padded(rows, radius):
         window.append(row)
         if len(window) == len(weights):
-            yield weights @ np.stack(window)
+            yield (weights * np.stack(window)).sum(0)
 
 
 def _padded(rows: Iterable[Array], count: int) -> Iterator[Array]:
