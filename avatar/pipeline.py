@@ -312,7 +312,8 @@ class AvatarPipeline(DiffusionPipeline):
         identity = nobody = box = None
         if self.identity_encoder is not None:
             identity = identity_tokens(self.identity_encoder, image, reference, face_embedding, device, dtype)
-            nobody = self.identity_encoder.null(1)
+            # `to`: under group offload, tensors that no forward was called for are still elsewhere.
+            nobody = {region: tokens.to(device) for region, tokens in self.identity_encoder.null(1).items()}
         if settings.condition == "box":
             drawn = np.array(conditions.pose_map("box", None, 1, reference.size, settings.box))
             box = self.pose_encoder(torch.from_numpy(drawn)[None].to(device, dtype), "box")

@@ -299,6 +299,14 @@ def test_offload_and_group_offload_change_nothing(pipeline):
     torch.testing.assert_close(run(offloaded, frames=5), usual, atol=1e-5, rtol=0)
 
 
+def test_group_offload_by_leaves_changes_nothing(pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path)
+    offloaded = AvatarPipeline.from_pretrained(tmp_path)
+    offloaded.enable_group_offload(torch.device("cpu"), offload_type="leaf_level")
+    given = {"frames": 5, "guidance": Guidance(2.5, 4.5)}
+    torch.testing.assert_close(run(offloaded, **given), run(pipeline, **given), atol=1e-5, rtol=0)
+
+
 def test_attention_backend_is_set_for_the_work_alone(pipeline):
     from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
