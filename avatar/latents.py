@@ -55,6 +55,7 @@ def latent_channels(vae: Autoencoder) -> int:
 def encode(
     vae: Autoencoder,
     images: Tensor,  # (N, 3, H, W) in [0, 1]
+    device: torch.device | None = None,  # where the VAE works, if it is offloaded in between; None: where it is
     chunk: int = CHUNK,
 ) -> Tensor:
     """Scaled latents (N, C, h, w), float32: the mean of the distribution where the VAE has one."""
@@ -66,7 +67,7 @@ def encode(
     shift, scale = _shift_and_scale(vae)
     latents = []
     for part in images.split(chunk):
-        encoded = vae.encode(part.to(vae.device, vae.dtype) * 2 - 1)
+        encoded = vae.encode(part.to(device or vae.device, vae.dtype) * 2 - 1)
         mean = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
         latents.append((mean.float() - shift) * scale)
     return torch.cat(latents)
@@ -76,6 +77,7 @@ def encode(
 def decode(
     vae: Autoencoder,
     latents: Tensor,  # (N, C, h, w) scaled
+    device: torch.device | None = None,
     chunk: int = CHUNK,
 ) -> Tensor:
     """Images (N, 3, H, W) in [0, 1], float32."""
@@ -84,7 +86,7 @@ def decode(
     shift, scale = _shift_and_scale(vae)
     images = []
     for part in latents.split(chunk):
-        decoded = vae.decode((part.to(vae.device) / scale + shift).to(vae.dtype)).sample
+        decoded = vae.decode((part.to(device or vae.device) / scale + shift).to(vae.dtype)).sample
         images.append((decoded.float() / 2 + 0.5).clamp(0, 1))
     return torch.cat(images)
 

@@ -291,7 +291,7 @@ class AvatarPipeline(DiffusionPipeline):
                     before = before[:, :, max(0, before.shape[2] - self.config.motion_frames) :]
                     self._offload()
                     # 6. Decode
-                    generated = latents.decode(self.vae, clean[0].transpose(0, 1))
+                    generated = latents.decode(self.vae, clean[0].transpose(0, 1), self._execution_device)
                     self._offload()
                 # 7. Composite with the prior, and fill the frames between
                 yield from compositor.add(generated, piece.prior)
@@ -305,7 +305,7 @@ class AvatarPipeline(DiffusionPipeline):
     ) -> Person:
         """Everything of the photo that all windows share."""
         device, dtype = self._execution_device, self.unet.dtype
-        photo = latents.encode(self.vae, torch.from_numpy(image).permute(2, 0, 1)[None] / 255).to(device, dtype)
+        photo = latents.encode(self.vae, torch.from_numpy(image).permute(2, 0, 1)[None] / 255, device).to(dtype)
         skeleton = torch.from_numpy(draw_body(reference)).permute(3, 0, 1, 2)[None] / 255
         features = self.reference_net.encode(photo, self.pose_encoder(skeleton.to(device, dtype), "reference"))
         features = self.unet.project_reference(features)
@@ -324,7 +324,7 @@ class AvatarPipeline(DiffusionPipeline):
         """Latents of the prior's frames that are generated, and how far to doubt them."""
         if prior is None:
             return None
-        encoded = latents.encode(self.vae, prior.frames[::stride])
+        encoded = latents.encode(self.vae, prior.frames[::stride], self._execution_device)
         doubt = latents.doubt(prior.confidence[::stride], self.vae).to(encoded.device)
         return PriorLatents(doubt.transpose(0, 1)[None], encoded.transpose(0, 1)[None])
 
