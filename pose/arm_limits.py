@@ -21,7 +21,9 @@ SHOULDER_TURN = 0.3
 ELBOW_TURN = (0.35, 0.85)  # of a forearm that points at the camera, and of one seen in full length
 UPPER_RATIO = (0.85, 1.08)
 FOREARM_RATIO = (0.55, 1.12)
-FORESHORTENED_GAIN = 0.2  # by which a forearm that points at the camera may get longer beyond that
+# A forearm that points at the camera may get longer by this more, and shorter only by this part of what others may:
+# its hand lies over it and would be squeezed with it.
+FORESHORTENED_GAIN, FORESHORTENED_SHRINK = 0.2, 0.25
 STRETCHED = 0.97  # of the arm's length: elbows do not snap straight
 ITERATIONS = 8
 
@@ -72,6 +74,8 @@ def fit_picture(shoulder: Array, joints: Array, elbow: Array, wrist: Array, unit
     frames = len(shoulder)
     bones = joints[:, 1:, :2] - joints[:, :-1, :2]  # (2, 2, 2)
     longer = FOREARM_RATIO[1] - 1 + FORESHORTENED_GAIN * (1 - shown_length(joints))
+    shrink = FORESHORTENED_SHRINK + (1 - FORESHORTENED_SHRINK) * shown_length(joints)
+    shorter = (1 - FOREARM_RATIO[0]) * shrink
     elbow_turn = ELBOW_TURN[0] + (ELBOW_TURN[1] - ELBOW_TURN[0]) * shown_length(joints)
     upper, fore = (np.broadcast_to(bones[:, k], (frames, 2, 2)) for k in (0, 1))
     weights = np.array([0.04, 0.025, 0.25, 0.05])  # price of each number, against units of distance; by hand
@@ -87,7 +91,7 @@ def fit_picture(shoulder: Array, joints: Array, elbow: Array, wrist: Array, unit
         a = SHOULDER_TURN * np.tanh(x[..., 0] / SHOULDER_TURN)
         b = a + elbow_turn * np.tanh(x[..., 1] / elbow_turn)
         p = 1 + soft_limit(x[..., 2], UPPER_RATIO[0] - 1, UPPER_RATIO[1] - 1)
-        q = 1 + soft_limit(x[..., 3], FOREARM_RATIO[0] - 1, longer)
+        q = 1 + soft_limit(x[..., 3], -shorter, longer)
         return turned(upper, a), turned(fore, b), p, q, b
 
     def slopes(x: Array) -> list[Array]:
@@ -95,7 +99,7 @@ def fit_picture(shoulder: Array, joints: Array, elbow: Array, wrist: Array, unit
             np.full(x.shape[:-1], SHOULDER_TURN),
             np.broadcast_to(elbow_turn, x.shape[:-1]),
             np.where(x[..., 2] < 0, 1 - UPPER_RATIO[0], UPPER_RATIO[1] - 1),
-            np.where(x[..., 3] < 0, 1 - FOREARM_RATIO[0], longer),
+            np.where(x[..., 3] < 0, shorter, longer),
         )
         return [1 / np.cosh(x[..., k] / bound) ** 2 for k, bound in enumerate(bounds)]
 

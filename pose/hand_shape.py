@@ -18,9 +18,10 @@ Array = NDArray[np.float64]
 
 WRIST_BEND = 0.6  # radians, in the image plane, against the forearm
 PALM_TURN = 0.6  # radians out of the image plane; a picture has no other side
-LOOKS = (0.75, 1.25)  # how the spans of a tilted hand may change against the photo, as ratios
+LOOKS = (0.82, 1.2)  # how the spans of a tilted hand may change against the photo, as ratios
+SWERVE = 0.15  # and how far their ends may move against each other, as a part of them
 LONGER = 0.12  # by how much of its length a bone of the hand may grow in the picture
-CURL = 0.4  # radians by which a finger may bend or stretch against the photo
+CURL = 0.26  # radians by which a finger may bend or stretch against the photo
 STRAIGHT = 0.15  # radians past straight that fingers go backwards
 THUMB_SHARE = 0.3  # the thumb bends across the palm and shows little of a bend towards it (chosen by hand)
 
@@ -98,18 +99,20 @@ class HandShape:
 def _tilt_room(points: Array, axis: int, way: int) -> float:
     """Radians by which a hand (21, 3) may tilt about x or y before its picture is squeezed or stretched too much.
 
-    Looked at are the spans of the fingers and those between neighbours. Hands that point at the camera or show their
-    edge have little room.
+    Looked at are the bones, the fingers' spans and those between neighbours. Hands that point at the camera or show
+    their edge have little room.
     """
-    spans = [(finger[0], finger[3]) for finger in FINGERS] + [(0, finger[0]) for finger in FINGERS[1:]]
+    spans = [(finger[k], finger[k + 1]) for finger in FINGERS[1:] for k in range(3)]
+    spans += [(finger[0], finger[3]) for finger in FINGERS] + [(0, finger[0]) for finger in FINGERS[1:]]
     spans += [(FINGERS[k][joint], FINGERS[k + 1][joint]) for k in (1, 2, 3) for joint in (0, 2, 3)]
     first, second = (points[[span[end] for span in spans]] for end in (0, 1))
-    slack = 0.02 * np.linalg.norm(np.ptp(points[:, :2], axis=0))
+    slack = 0.012 * np.linalg.norm(np.ptp(points[:, :2], axis=0))
     before = np.linalg.norm((second - first)[:, :2], axis=-1)
-    angles = np.arange(1, 13) * PALM_TURN / 12
-    for angle in angles:
+    for angle in np.arange(1, 25) * PALM_TURN / 24:
         tilted = (second - first) @ axis_angle_to_matrix(angle * way * np.eye(3)[axis]).T
         after = np.linalg.norm(tilted[:, :2], axis=-1)
-        if (after < LOOKS[0] * before - slack).any() or (after > LOOKS[1] * before + slack).any():
+        moved = np.linalg.norm((tilted - (second - first))[:, :2], axis=-1)
+        bad = (after < LOOKS[0] * before - slack) | (after > LOOKS[1] * before + slack)
+        if (bad | (moved > SWERVE * before + slack)).any():
             return float(angle)
     return PALM_TURN
