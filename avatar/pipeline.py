@@ -39,6 +39,7 @@ from avatar.models.reference import ReferenceNet
 from avatar.models.unet import AvatarUNet
 from avatar.person import Person, identity_tokens, wanted_clarity
 from avatar.sampling import Guidance, PriorLatents, denoise, frame_noise
+from avatar.settings import Progress, Settings
 from avatar.sources import Piece, Sources
 from avatar.warp.prior import Prior
 from avatar.windows import check_window
@@ -51,45 +52,6 @@ POSE_CHUNK = 4  # frames of pose maps encoded at a time: 70 MB of activations at
 @dataclass
 class AvatarOutput(BaseOutput):
     frames: Tensor  # (F, 3, H, W) float32 in [0, 1]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands: after `step` of `steps` of the window that begins at frame `first` and has `frames`."""
-
-    first: int
-    frames: int
-    step: int
-    steps: int
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The choices of one run, checked; see `AvatarPipeline.stream`."""
-
-    steps: int
-    strength: float
-    guidance: Guidance
-    frame_stride: int
-    composite: bool
-    condition: str
-    box: NDArray[np.float32] | None
-    clarity: float | tuple[float, float]
-    generator: torch.Generator | None
-    backend: str | None
-    on_progress: Callable[[Progress], None] | None
-
-    def report(self, first: int, frames: int, step: int, steps: int) -> None:
-        """Tell whoever asked where the run stands."""
-        if self.on_progress is not None:
-            self.on_progress(Progress(first, frames, step, steps))
-
-    def __post_init__(self) -> None:
-        conditions.check_kind(self.condition)
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}; for the prior alone pass strength 0")
-        if not 0 <= self.strength <= 1:
-            raise ValueError(f"strength must be 0 (the prior) to 1 (pure generation), got {self.strength}")
 
 
 class AvatarPipeline(DiffusionPipeline):

@@ -16,8 +16,9 @@ from test_conditions import person
 from torch import Tensor, nn
 
 from avatar.build import load_pipeline
-from avatar.pipeline import AvatarPipeline, Progress
+from avatar.pipeline import AvatarPipeline
 from avatar.sampling import Guidance
+from avatar.settings import Progress
 from avatar.warp.prior import Prior
 from pose.keypoints import Keypoints
 
