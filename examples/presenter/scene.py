@@ -160,5 +160,5 @@ def render(path: Path, size: int, samples: int, threads: int, border: tuple[floa
     if border is not None:
         settings.border_min_x, settings.border_max_x, settings.border_min_y, settings.border_max_y = border
     scene.view_settings.view_transform, scene.view_settings.look = "AgX", "AgX - Medium High Contrast"
-    scene.view_settings.exposure = 0.2
+    scene.view_settings.exposure = 0.12
     bpy.ops.render.render(write_still=True)
