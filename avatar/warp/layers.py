@@ -206,8 +206,8 @@ def _arm_coverage(arm: Arm, matte: Array, parts: Parts, weights: ArmWeights, bod
     hidden = (cv2.dilate(hull, np.ones((3, 3), np.uint8)) > 0) & (labels == fo) & inside & ~weights.elbow_zone
     hidden &= upper < 0.2 * unit
     # a little wider than the hidden pixels: the soft border between both parts must not let the trunk shine through
-    behind = cv2.dilate(hidden.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    upper_alpha = np.maximum(upper_alpha, np.where(behind & ((labels == up) | (labels == fo)), matte, 0))
+    behind = cv2.dilate(hidden.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    upper_alpha = np.maximum(upper_alpha, np.where(behind & ((labels == up) | hidden), matte, 0))
     upper_alpha = _largest(cv2.GaussianBlur(upper_alpha, (0, 0), 0.8) * (matte > 0))
     fore_alpha = _largest(cv2.GaussianBlur(fore_alpha.astype(np.float32), (0, 0), 0.6) * (matte > 0))
     # under the forearm's soft edge the photo shows the forearm: only a guess is known of the upper arm there
@@ -267,8 +267,9 @@ def _trunk_coverage(
         return matte, np.ones_like(matte)
     hidden = hidden_trunk(parts.labels, body) & ~own
     arms = ((parts.labels > TRUNK) & ~shared).astype(np.uint8)
-    near_arm = cv2.dilate(arms, np.ones((5, 5), np.uint8)) > 0
-    solid = cv2.GaussianBlur((own | hidden).astype(np.float32), (0, 0), 0.8)
+    near_arm = cv2.dilate(arms, np.ones((9, 9), np.uint8)) > 0
+    # beside arms the border is a border of labels, ragged by a few pixels: smoothed, then made as steep as a matte
+    solid = smoothstep((cv2.GaussianBlur((own | hidden).astype(np.float32), (0, 0), 3) - 0.3) / 0.4)
     alpha = np.where(
         near_arm & ~shared, np.minimum(solid, np.maximum(matte, hidden)), np.where(inside & ~own, 0, matte)
     )

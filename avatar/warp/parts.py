@@ -139,7 +139,43 @@ def _seeds(body: Body, inside: np.ndarray, lab: Array) -> np.ndarray:
         seeds[bare & (hand_maps[list(body.arms).index(side)] > 0.055 * unit)] = UPPER[side]
     for (side, _, at_fore), hand in zip(arm_seeds, hand_maps, strict=True):
         seeds[at_fore & (hand <= all_hands + 1e-3)] = FORE[side]
+    _tell_skin_from_sleeves(seeds, lab, body, arm_seeds, hand_maps)
     return seeds
+
+
+def _tell_skin_from_sleeves(
+    seeds: np.ndarray,
+    lab: Array,
+    body: Body,
+    arm_seeds: list[tuple[str, np.ndarray, np.ndarray]],
+    hand_maps: list[Array],
+) -> None:
+    """Seeds (in place) by colour around short sleeves.
+
+    Fingers before a sleeve: there the walker is off by pixels. Skin at a hem is upper arm even where
+    the detector's forearm runs up to it: a folded forearm that points at the camera is drawn too long.
+    """
+    unit = body.unit
+    y, x = np.mgrid[: seeds.shape[0], : seeds.shape[1]].astype(np.float32) * 2 + 0.5
+    for (side, at_upper, _), hand in zip(arm_seeds, hand_maps, strict=True):
+        arm = body.arms[side]
+        skin, sleeve = _typical(lab, hand < 0.02 * unit), _typical(lab, at_upper)
+        if arm.hand is None or skin is None or sleeve is None or np.linalg.norm(skin - sleeve) < 0.08:
+            continue
+        to_skin, to_sleeve = (np.linalg.norm(lab - colour, axis=-1) for colour in (skin, sleeve))
+        share = to_sleeve / (to_skin + to_sleeve + 1e-6)
+        upper, along = segment_distance(x, y, arm.shoulder, arm.elbow)
+        fore, _ = segment_distance(x, y, arm.elbow, arm.wrist)
+        cloth = ((share < 0.35) & (upper < 0.22 * unit) & (along < 0.9) & (hand > 0.03 * unit)).astype(np.uint8)
+        cloth = cv2.morphologyEx(cloth, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        below_hem = cv2.distanceTransform(1 - cloth, cv2.DIST_L2, 5) * 2
+        bare = (share > 0.6) & (upper < 0.14 * unit) & (along > 0.2) & (along < 0.9) & (hand > 0.045 * unit)
+        seeds[bare & (below_hem < 0.1 * unit) & (seeds == FORE[side])] = 0
+        seeds[bare & (below_hem < 0.05 * unit)] = UPPER[side]
+        fingers = (fore > 0.12 * unit) & (hand < 0.12 * unit)
+        fingers &= (upper < 0.25 * unit) & (along < 0.95)
+        seeds[fingers & (hand > 0.028 * unit) & (share < 0.25)] = UPPER[side]
+        seeds[fingers & (hand < 0.05 * unit) & (share > 0.75)] = FORE[side]
 
 
 def _typical(lab: Array, where: np.ndarray) -> Array | None:
