@@ -173,6 +173,30 @@ def test_clasped_hands_stay_together() -> None:
     assert np.ptp(result.points[:, 9], axis=0).max() > 0.02 * UNIT
 
 
+def test_a_turned_chest_is_seen(detection: Detection) -> None:
+    """The left shoulder half as far again behind the right one as they are apart."""
+    world = detection.world.copy()
+    world[0, 11, 2], world[0, 12, 2] = 0.09, -0.09
+    body = measure(replace(detection, world=world))
+    line = body.turn @ np.array([1.0, 0.0, 0.0])
+    assert line[2] > 0.2 and line[0] > 0.9
+    assert body.unit > measure(detection).unit
+    result = run(Retargeter(replace(detection, world=world)), gesture())
+    np.testing.assert_array_equal(result.points[0], detection.keypoints.points[0])
+
+
+def test_an_arm_akimbo_rests(detection: Detection) -> None:
+    points = detection.keypoints.points.copy()
+    x, y = points[0, 5]
+    shift = (x - 10, y + 215) - points[0, 9]
+    points[0, LEFT_HAND] += shift
+    points[0, 9], points[0, 7] = (x - 10, y + 215), (x + 75, y + 120)
+    akimbo = replace(detection, keypoints=replace(detection.keypoints, points=points))
+    result = run(Retargeter(akimbo), gesture())
+    travel = np.ptp(result.points[:, 9:11], axis=0).max(-1) / UNIT
+    assert travel[0] < 0.15 < travel[1]
+
+
 def test_what_the_photo_does_not_show_stays_unknown_and_still(detection: Detection) -> None:
     confidence = detection.keypoints.confidence.copy()
     confidence[:, LEFT_HAND] = 0
