@@ -53,16 +53,13 @@ class ReferenceSelfAttention:
 
     _attention_backend: Any = None
 
-    def __init__(self, layer: str) -> None:
-        self.layer = layer
-
     def __call__(
         self,
         attn: Attention,
         hidden_states: Tensor,  # (B * F, L, C)
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        reference: dict[str, tuple[Tensor, Tensor]] | None = None,  # layer -> key and value, (B or 1, L, C) each
+        reference: tuple[Tensor, Tensor] | None = None,  # this layer's key and value, (B or 1, L, C) each
         keep_reference: Tensor | None = None,  # (B,) bool
         audio: Tensor | None = None,
         batch: int = 1,  # B
@@ -71,7 +68,7 @@ class ReferenceSelfAttention:
         if reference is not None:
             key, value = (
                 beside_reference(own, other, keep_reference, batch)
-                for own, other in zip((key, value), reference[self.layer], strict=True)
+                for own, other in zip((key, value), reference, strict=True)
             )
         return attn.to_out[0](attend(query, key, value, attn.heads, self._attention_backend))
 
@@ -99,7 +96,7 @@ class AudioCrossAttention:
         hidden_states: Tensor,  # (B * F, L, C)
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        reference: dict[str, tuple[Tensor, Tensor]] | None = None,
+        reference: tuple[Tensor, Tensor] | None = None,
         keep_reference: Tensor | None = None,
         audio: Tensor | None = None,  # (B * F, T, audio_dim)
         batch: int = 1,
@@ -131,7 +128,7 @@ class TextAudioCrossAttention(nn.Module):
         hidden_states: Tensor,  # (B * F, L, C)
         encoder_hidden_states: Tensor | None = None,  # (B * F, S, cross_attention_dim)
         attention_mask: Tensor | None = None,
-        reference: dict[str, tuple[Tensor, Tensor]] | None = None,
+        reference: tuple[Tensor, Tensor] | None = None,
         keep_reference: Tensor | None = None,
         audio: Tensor | None = None,  # (B * F, T, audio_dim)
         batch: int = 1,

@@ -43,10 +43,16 @@ def check_inputs(
             if config.cross_attention_dim is None
             else f"encoder_hidden_states is missing; this model needs (B, S, {config.cross_attention_dim}) tokens."
         )
-    tensors = [
+    if motion and len(motion) != unet.num_motion_modules:
+        raise ValueError(
+            f"{len(motion)} maps of motion frames for {unet.num_motion_modules} motion modules; make them with "
+            "`unet.motion_maps(reference_net.encode(latents), batch)`."
+        )
+    tensors: list[tuple[str, Tensor | None, tuple[int | None, ...]]] = [
         ("audio", audio, (batch, frames, None, config.audio_dim)),
         ("pose", pose, (batch, config.block_out_channels[0], frames, height, width)),
         ("hand_clarity", hand_clarity, (batch, frames, 2)),
+        ("motion[0]", motion[0] if motion else None, (None, None, config.block_out_channels[0], height, width)),
         ("encoder_hidden_states", encoder_hidden_states, (batch, None, config.cross_attention_dim)),
     ]
     for region, tokens in (identity or {}).items():
@@ -64,19 +70,13 @@ def check_inputs(
                 f"{tuple(sample.shape)}. Bring it to the sample's clips, frames and size first."
             )
     if reference is not None:
-        for layer, tokens in reference.tokens.items():
-            level = (height * width) // tokens.shape[1]
-            if tokens.shape[0] not in (1, batch) or level * tokens.shape[1] != height * width:
-                raise ValueError(
-                    f"reference tokens of {layer} have the shape {tuple(tokens.shape)}; they do not come from 1 "
-                    f"or {batch} images of the sample's size {height} x {width}. Encode the photo at that size."
-                )
+        images, _, *seen = reference.maps[0].shape
+        if images not in (1, batch) or seen != [height, width]:
+            raise ValueError(
+                f"the reference is of {images} images of {seen[0]} x {seen[1]} latents; expected 1 or {batch} images "
+                f"of {height} x {width}. Encode the photo at the video's size."
+            )
     motion_frames = motion[0].shape[1] if motion else 0
-    if motion and len(motion) != unet.num_motion_modules:
-        raise ValueError(
-            f"{len(motion)} maps of motion frames for {unet.num_motion_modules} motion modules; make them with "
-            "`unet.motion_maps(reference_net.encode(latents), batch)`."
-        )
     if frames + motion_frames > config.motion_max_seq_length:
         raise ValueError(
             f"{frames} frames and {motion_frames} motion frames exceed the {config.motion_max_seq_length} "

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from diffusers import ModelMixin, UNetMotionModel  # noqa: F401 (ModelMixin: looked up here when a pipeline loads)
@@ -40,6 +40,11 @@ from avatar.models.reference import ReferenceFeatures
 from avatar.models.region import HAND_JOINTS, RegionCodebookAttention
 
 REGIONS = ("face", "hands")
+
+
+def region_layer(block: str, layer: int) -> str:
+    """Name of the region modules after a layer of `block` ("down_blocks.0"); module names have no dots."""
+    return f"{block.replace('.', '_')}_{layer}"
 
 
 @dataclass
@@ -140,7 +145,7 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
             if "motion_modules" in layer:
                 processors[name] = SelfAttention()
             elif layer.endswith("attn1"):
-                processors[name] = ReferenceSelfAttention(layer)
+                processors[name] = ReferenceSelfAttention()
             elif cross_attention_dim is not None:
                 processors[name] = TextAudioCrossAttention(attn.inner_dim, audio_dim)
             else:
@@ -159,10 +164,10 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
         self.region_layers = nn.ModuleDict()
         for level in region_levels:
             for name, layer_count in (
-                (f"down_{level}", layers_per_block),
-                (f"up_{len(block_out_channels) - 1 - level}", layers_per_block + 1),
+                (f"down_blocks.{level}", layers_per_block),
+                (f"up_blocks.{len(block_out_channels) - 1 - level}", layers_per_block + 1),
             ):
-                self.region_layers[f"{name}_{layer_count - 1}"] = nn.ModuleDict(
+                self.region_layers[region_layer(name, layer_count - 1)] = nn.ModuleDict(
                     {
                         region: RegionCodebookAttention(
                             block_out_channels[level],
@@ -188,6 +193,13 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
         """How many maps of motion frames `forward` takes."""
         blocks = [*self.down_blocks, self.mid_block, *self.up_blocks]
         return sum(len(getattr(block, "motion_modules", ())) for block in blocks)
+
+    @classmethod
+    def from_unet2d(cls, *args: Any, **kwargs: Any) -> NoReturn:
+        raise ValueError(
+            "AvatarUNet has layers that from_unet2d does not know; build it with "
+            "avatar.models.convert.from_stable_diffusion(...), which says what became of every tensor."
+        )
 
     @apply_forward_hook
     def project_reference(self, features: ReferenceFeatures) -> ReferenceFeatures:
@@ -230,6 +242,11 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
 
         # 1. Time, a frame each
         timestep = torch.as_tensor(timestep, device=sample.device)
+        if tuple(timestep.shape) not in ((), (1,), (batch,), (batch, frames)):
+            raise ValueError(
+                f"timestep has the shape {tuple(timestep.shape)}; expected one number, ({batch},) for the clips or "
+                f"({batch}, {frames}) for their frames."
+            )
         if timestep.ndim == 2:
             time = self.time_embedding(self.time_proj(timestep.flatten()).to(sample.dtype))
         else:
@@ -246,8 +263,8 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
             context = context.repeat_interleave(frames, dim=0, output_size=batch * frames)
         if reference is not None and reference.keys_values is None:
             reference = self.project_reference(reference)
+        keys_values = (reference.keys_values if reference is not None else None) or {}
         conditions = {
-            "reference": None if reference is None else reference.keys_values,
             "keep_reference": keep_reference,
             "audio": None if audio is None else audio.flatten(0, 1),
             "batch": batch,
@@ -269,12 +286,14 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
             if resnet is not None:
                 x = run(resnet, x, time)
             if hasattr(block, "attentions"):
+                # Only this layer's keys: a processor that looked itself up by name would be compiled anew each time.
+                own = {**conditions, "reference": keys_values.get(f"{name}.attentions.{i}.transformer_blocks.0.attn1")}
                 x = block.attentions[i](
-                    x, encoder_hidden_states=context, cross_attention_kwargs=conditions, return_dict=False
+                    x, encoder_hidden_states=context, cross_attention_kwargs=own, return_dict=False
                 )[0]
-            if identity and f"{name}_{i}" in self.region_layers:
+            if identity and region_layer(name, i) in self.region_layers:
                 residuals = []
-                modules: Any = self.region_layers[f"{name}_{i}"]
+                modules: Any = self.region_layers[region_layer(name, i)]
                 for region, tokens in identity.items():
                     out = run(modules[region], x, tokens, time, frames, temporal, heatmaps)
                     residuals.append(out.residual)
@@ -303,7 +322,7 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
         skips = [x]
         for level, block in enumerate(self.down_blocks):
             for i, resnet in enumerate(block.resnets):
-                x = layer(x, f"down_{level}", block, i, resnet)
+                x = layer(x, f"down_blocks.{level}", block, i, resnet)
                 skips.append(x)
             for downsample in block.downsamplers or ():
                 x = downsample(x)
@@ -312,19 +331,27 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
         # 5. Middle
         x = run(self.mid_block.resnets[0], x, time)
         for i, resnet in enumerate(self.mid_block.resnets[1:]):
-            x = layer(x, "mid", self.mid_block, i, None)
+            x = layer(x, "mid_block", self.mid_block, i, None)
             x = run(resnet, x, time)
 
         # 6. Up
         for level, block in enumerate(self.up_blocks):
             for i, resnet in enumerate(block.resnets):
-                x = layer(torch.cat([x, skips.pop()], dim=1), f"up_{level}", block, i, resnet)
+                x = layer(torch.cat([x, skips.pop()], dim=1), f"up_blocks.{level}", block, i, resnet)
             for upsample in block.upsamplers or ():
                 x = upsample(x)
 
         # 7. Output
         x = unfold(self.conv_out(self.conv_act(self.conv_norm_out(x))))
         return AvatarUNetOutput(x, logits, joints) if return_dict else (x, logits, joints)
+
+    def compile_repeated_blocks(self, *args: Any, **kwargs: Any) -> None:
+        """Regional torch.compile: every width, and every pass of guidance, compiles the block's code once more."""
+        import torch._dynamo  # seconds to import, and needed here alone
+
+        # Three widths and three passes are 9 already; torch stops at 8, with an error where fullgraph is asked for.
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+        super().compile_repeated_blocks(*args, **kwargs)
 
     def enable_group_offload(self, onload_device: torch.device, *args: Any, **kwargs: Any) -> None:
         offload_type = kwargs.get("offload_type", args[1] if len(args) > 1 else "block_level")

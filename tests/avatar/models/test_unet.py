@@ -1,5 +1,6 @@
 """The denoising U-Net: equal to its parent at the start, causes that reach their effects, memory, errors."""
 
+import diffusers
 import pytest
 import torch
 from diffusers import UNetMotionModel
@@ -184,7 +185,7 @@ def test_face_codebook_moves_the_face(make_unet, sample, wake):
     identity = {"face": torch.randn(len(sample), 4, unet.config.identity_dim)}
     box = torch.zeros(1, 1, 1, *sample.shape[-2:])
     box[..., 1:5, 2:6] = 1
-    last = unet.region_layers["up_1_1"]["face"]
+    last = unet.region_layers["up_blocks_1_1"]["face"]
     heads = [p for name, p in last.named_parameters() if name.startswith("mask_")]
     # a first layer that tells inside from outside, as a trained U-Net's does
     shown = sample + 3 * box
@@ -253,6 +254,47 @@ def test_attention_backends_reach_every_layer(make_unet, streams, sample):
     assert any(isinstance(processor, SelfAttention) for processor in unet.attn_processors.values())
 
 
+def test_attention_cache_skips_and_resets(make_unet, streams, sample):
+    """Pyramid attention broadcast: the second step reuses what attention gave in the first."""
+    unet = make_unet()
+    on = streams(unet)
+    config = diffusers.PyramidAttentionBroadcastConfig(
+        spatial_attention_block_skip_range=2,
+        temporal_attention_block_skip_range=2,
+        spatial_attention_block_identifiers=(r"attentions\.\d+\.",),
+        temporal_attention_block_identifiers=("motion_modules",),
+        current_timestep_callback=lambda: 500,
+    )
+    with torch.no_grad():
+        first, second = (unet(x, 5, **on).sample for x in (sample, sample + 1))
+        unet.enable_cache(config)
+        with unet.cache_context("window"):
+            assert torch.equal(unet(sample, 5, **on).sample, first)
+            assert (unet(sample + 1, 5, **on).sample - second).abs().max() > 1e-4
+        unet.disable_cache()
+        assert torch.equal(unet(sample + 1, 5, **on).sample, second)
+
+
+def test_repeated_blocks_compile_once_a_kind_of_layer(make_unet, streams, sample):
+    """Not once a layer: Stable Diffusion's layout has 37 of them."""
+    unet = make_unet(layers_per_block=2, region_levels=())
+    on = streams(unet)
+    on["reference"] = unet.project_reference(on["reference"])
+    graphs: list[int] = []
+
+    def counting(graph: torch.fx.GraphModule, _: list) -> torch.fx.GraphModule:
+        graphs.append(1)
+        return graph
+
+    with torch.no_grad():
+        plain = unet(sample, 5, **on).sample
+        torch._dynamo.reset()
+        unet.compile_repeated_blocks(fullgraph=True, backend=counting, dynamic=False)
+        torch.testing.assert_close(unet(sample, 5, **on).sample, plain, atol=1e-6, rtol=1e-5)
+    # spatial and temporal blocks of two levels and of the middle, which has the same width as the second
+    assert len(graphs) == 4
+
+
 def test_whole_model_compiles_without_graph_break(make_unet, streams, sample):
     one_level = {"block_out_channels": (16,), "num_attention_heads": 2, "region_levels": (0,)}
     types = {"down_block_types": ("CrossAttnDownBlockMotion",), "up_block_types": ("CrossAttnUpBlockMotion",)}
@@ -271,13 +313,14 @@ def test_whole_model_compiles_without_graph_break(make_unet, streams, sample):
         lambda unet: unet.enable_xformers_memory_efficient_attention(),
         lambda unet: unet.set_attention_slice("auto"),
         lambda unet: unet.fuse_qkv_projections(),
+        lambda unet: unet.from_unet2d(None),
         lambda unet: unet.enable_group_offload(torch.device("cpu"), offload_type="block_level"),
     ],
 )
 def test_switches_that_would_drop_weights_are_refused(make_unet, call):
     unet = make_unet()
     names = set(unet.state_dict())
-    with pytest.raises(ValueError, match="backend|leaf_level"):
+    with pytest.raises(ValueError, match="backend|leaf_level|from_stable_diffusion"):
         call(unet)
     assert set(unet.state_dict()) == names
 
@@ -303,9 +346,10 @@ BAD_INPUTS = {
     "motion frames": (replace("motion", lambda x: [m.repeat(1, 20, 1, 1, 1) for m in x]), "exceed the 32 positions"),
     "text": (lambda sample, on: (sample, on | {"encoder_hidden_states": torch.zeros(2, 1, 24)}), "leave"),
     "reference size": (
-        replace("reference", lambda x: ReferenceFeatures({k: v[:, :7] for k, v in x.tokens.items()}, x.maps)),
-        "reference tokens",
+        replace("reference", lambda x: ReferenceFeatures(x.tokens, [m[..., :4] for m in x.maps])),
+        "1 or 2 images of 8 x 8",
     ),
+    "motion size": (replace("motion", lambda x: [m[..., :4] for m in x]), "motion\\[0\\] has the shape"),
 }
 
 
@@ -316,6 +360,12 @@ def test_bad_inputs_say_what_was_got_and_expected(make_unet, streams, sample, ca
     sample, on = change(sample, streams(unet))
     with pytest.raises(ValueError, match=message):
         unet(sample, 5, **on)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 2), (1, 1, 1)])
+def test_bad_timesteps(make_unet, sample, shape):
+    with pytest.raises(ValueError, match="timestep has the shape"):
+        make_unet()(sample, torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
