@@ -12,6 +12,7 @@ import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
@@ -156,7 +157,7 @@ def add_eyes_and_brows(
     add_part(human, "teeth", teeth, [materials.plain("teeth", (0.85, 0.8, 0.72), 0.3, 0.2)], 1)
     card = human.fit(human.assets / "base/eyebrows/eyebrow010/eyebrow010.mhclo")
     brow_points = to_blender(human.skin(card.points, card.weights))
-    dark = tuple(0.6 * c for c in HAIR)
+    dark = (0.6 * HAIR[0], 0.6 * HAIR[1], 0.6 * HAIR[2])
     brows = hair.brows(brow_points, np.sign(card.points[:, 0]), surface, 0.12, rng)
     scene.add_strands("brows", brows, 0.00011, 0.00004, materials.hair(dark, dark))
     lashes = human.fit(human.assets / "base/eyelashes/eyelashes01/eyelashes01.mhclo")
@@ -181,7 +182,7 @@ def sweater_reach(human: Human, face_vertices: list[int]) -> bool:
     return -1.5 < y < 6.0 and abs(x) < abs(human.head("finger3-1.L")[0])
 
 
-def add_part(human: Human, name: str, mesh: Mesh, surfaces: list, subdivide: int, **rest) -> None:
+def add_part(human: Human, name: str, mesh: Mesh, surfaces: list, subdivide: int, **rest: Any) -> None:
     points = human.skin(mesh.points, mesh.weights)
     scene.add_mesh(name, points, mesh.faces, mesh.uv, mesh.uv_faces, surfaces, subdivide=subdivide, **rest)
 

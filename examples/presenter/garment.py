@@ -46,7 +46,6 @@ def drape(
     refine: int = 2,  # levels of subdivision before the simulation
 ) -> bpy.types.Object:
     """The draped garment as a mesh object, with an attribute "rib" that is 1 within cuffs, collar and hem."""
-    assert garment.weights is not None
     rest = add_mesh("rest", garment.points, garment.faces, subdivide=refine)
     posed_points = human.skin(garment.points, garment.weights)
     posed = add_mesh("cloth", posed_points, garment.faces, garment.uv, garment.uv_faces, subdivide=refine)

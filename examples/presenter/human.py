@@ -11,7 +11,7 @@ rows "v1 v2 v3 w1 w2 w3 dx dy dz" or one index, that tie each vertex of a garmen
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +32,9 @@ def unit(vector: Array) -> Array:
     return vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-12)
 
 
-def turn(axis: Array, degrees: float) -> Array:
+def turn(axis: Array | tuple[float, float, float], degrees: float) -> Array:
     """(3, 3) rotation about an axis, right-handed."""
-    x, y, z = unit(axis)
+    x, y, z = unit(np.array(axis, float))
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     angle = np.radians(degrees)
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
@@ -50,14 +50,14 @@ def frame(direction: Array, normal: Array) -> Array:
 
 @dataclass
 class Mesh:
-    """A polygon mesh; `weights` (V, J) where it is to be skinned."""
+    """A polygon mesh; `weights` (V, J) only where it is to be skinned."""
 
     points: Array  # (V, 3)
     faces: list[list[int]]
     uv: Array  # (U, 2)
     uv_faces: list[list[int]]
     groups: list[str]  # one name a face
-    weights: Array | None = None
+    weights: Array = field(default_factory=lambda: np.zeros((0, 0)))
     hidden: tuple[int, ...] = ()  # base vertices that a garment covers
 
 
@@ -91,7 +91,7 @@ def read_target(path: Path) -> tuple[NDArray[np.int64], Array]:
 
 def read_mhclo(path: Path) -> dict:
     """Rows (index triple, weights, offset), the scale references of each axis, hidden vertices, the mesh's file."""
-    triples, weights, offsets, hidden, scale, obj, section = [], [], [], [], {}, "", ""
+    triples, weights, offsets, hidden, scale, obj, section = [], [], [], list[int](), {}, "", ""
     for line in path.read_text(encoding="utf-8").splitlines():
         words = line.split()
         if not words or words[0].startswith("#"):
@@ -129,8 +129,8 @@ def components(mesh: Mesh) -> NDArray[np.int64]:
 def part(mesh: Mesh, keep: NDArray[np.bool_]) -> Mesh:
     """The mesh with some of its faces alone (all vertices stay)."""
     chosen = np.flatnonzero(keep)
-    faces, uv_faces, groups = ([rows[i] for i in chosen] for rows in (mesh.faces, mesh.uv_faces, mesh.groups))
-    return replace(mesh, faces=faces, uv_faces=uv_faces, groups=groups)
+    faces, uv_faces = ([rows[i] for i in chosen] for rows in (mesh.faces, mesh.uv_faces))
+    return replace(mesh, faces=faces, uv_faces=uv_faces, groups=[mesh.groups[i] for i in chosen])
 
 
 class Human:

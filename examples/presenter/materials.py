@@ -6,10 +6,12 @@ Colours are linear RGB. Lengths are metres. Masks such as "lip" are vertex attri
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import bpy
 
 Colour = tuple[float, float, float]
+Socket = Any  # a node's input or output; bpy has no types for them
 
 
 class Nodes:
@@ -22,7 +24,7 @@ class Nodes:
         self.tree.nodes.clear()
         self.output = self.add("OutputMaterial")
 
-    def add(self, kind: str, inputs: dict | None = None, **attributes):
+    def add(self, kind: str, inputs: dict | None = None, **attributes: Any) -> Any:
         """A shader node; `inputs` maps socket names to values or to other nodes' sockets."""
         node = self.tree.nodes.new(f"ShaderNode{kind}")
         for name, value in attributes.items():
@@ -31,7 +33,7 @@ class Nodes:
             self.set(node.inputs[name], value)
         return node
 
-    def set(self, socket, value) -> None:
+    def set(self, socket: Socket, value: Any) -> None:
         if hasattr(value, "is_output"):
             self.tree.links.new(value, socket)
         elif isinstance(value, tuple) and socket.type == "RGBA":
@@ -39,47 +41,44 @@ class Nodes:
         else:
             socket.default_value = value
 
-    def surface(self, socket) -> None:
+    def surface(self, socket: Socket) -> None:
         self.tree.links.new(socket, self.output.inputs["Surface"])
 
-    def math(self, operation: str, *values):
+    def math(self, operation: str, *values: Any) -> Socket:
         node = self.add("Math", operation=operation)
         for socket, value in zip(node.inputs, values, strict=False):
             self.set(socket, value)
         return node.outputs[0]
 
-    def remap(self, value, low: float, high: float, to_low: float = 0.0, to_high: float = 1.0):
+    def remap(self, value: Any, low: float, high: float, to_low: float = 0.0, to_high: float = 1.0) -> Socket:
         """Linear from [low, high] to [to_low, to_high], clamped."""
         node = self.add("MapRange", {"Value": value, "From Min": low, "From Max": high, "To Min": to_low})
         node.inputs["To Max"].default_value = to_high
         return node.outputs[0]
 
-    def mix(self, factor, first, second):
+    def mix(self, factor: Any, first: Any, second: Any) -> Socket:
         node = self.add("Mix", data_type="RGBA")
         for number, value in ((0, factor), (6, first), (7, second)):
             self.set(node.inputs[number], value)
         return node.outputs[2]
 
-    def attribute(self, name: str):
+    def attribute(self, name: str) -> Socket:
         return self.add("Attribute", attribute_name=name).outputs["Fac"]
 
-    def place(self, scale: Colour = (1.0, 1.0, 1.0), space: str = "Object"):
+    def place(self, scale: Colour = (1.0, 1.0, 1.0), space: str = "Object") -> Socket:
         coordinates = self.add("TexCoord").outputs[space]
         return self.add("Mapping", {"Vector": coordinates, "Scale": scale}).outputs[0]
 
-    def noise(self, scale: float, detail: float = 2.0, vector=None, distortion: float = 0.0):
+    def noise(self, scale: float, detail: float = 2.0, vector: Socket = None, distortion: float = 0.0) -> Socket:
         inputs = {"Scale": scale, "Detail": detail, "Distortion": distortion, "Vector": vector or self.place()}
         return self.add("TexNoise", inputs).outputs[0]
 
-    def bump(self, height, distance: float, strength: float = 1.0, normal=None):
-        node = self.add("Bump", {"Height": height, "Distance": distance, "Strength": strength})
-        if normal is not None:
-            self.set(node.inputs["Normal"], normal)
-        return node.outputs[0]
+    def bump(self, height: Socket, distance: float, strength: float = 1.0) -> Socket:
+        return self.add("Bump", {"Height": height, "Distance": distance, "Strength": strength}).outputs[0]
 
 
 def skin(base: Colour, lip: Colour, flush: Colour, hair: Colour) -> bpy.types.Material:
-    """Skin with subsurface scattering; attributes lip, cheek (blush), nail, scalp and crease colour it."""
+    """Skin with subsurface scattering; attributes lip, cheek (blush), crease, nail and scalp colour it."""
     nodes = Nodes("skin")
     blotch = nodes.noise(22.0, 4.0)
     darker: Colour = (base[0] * 0.90, base[1] * 0.82, base[2] * 0.78)
@@ -131,7 +130,7 @@ def eye(picture: Path) -> tuple[bpy.types.Material, bpy.types.Material]:
     return ball.material, cornea.material
 
 
-def hair(colour: Colour, tip: Colour, roughness: float = 0.34) -> bpy.types.Material:
+def hair(colour: Colour, tip: Colour) -> bpy.types.Material:
     """Principled hair with a colour that varies from strand to strand and lightens towards the tips."""
     nodes = Nodes("hair")
     info = nodes.add("HairInfo")
@@ -139,22 +138,22 @@ def hair(colour: Colour, tip: Colour, roughness: float = 0.34) -> bpy.types.Mate
     shade = nodes.mix(nodes.math("MULTIPLY", nodes.math("POWER", info.outputs["Intercept"], 2.0), 0.6), shade, tip)
     shader = nodes.add(
         "BsdfHairPrincipled",
-        {"Color": shade, "Roughness": roughness, "Radial Roughness": 0.45, "Coat": 0.0, "IOR": 1.55},
+        {"Color": shade, "Roughness": 0.34, "Radial Roughness": 0.45, "Coat": 0.0, "IOR": 1.55},
         parametrization="COLOR",
     )
     nodes.surface(shader.outputs[0])
     return nodes.material
 
 
-def knit(colour: Colour, rib_attribute: str = "rib") -> bpy.types.Material:
-    """Fine wool jersey: stitch columns along the garment's UV, ribs where the attribute is 1, soft fuzz as sheen."""
+def knit(colour: Colour) -> bpy.types.Material:
+    """Fine wool jersey: stitch columns along the garment's UV, ribs where the attribute "rib" is 1, fuzz as sheen."""
     nodes = Nodes("knit")
     uv = nodes.place(space="UV")
     columns = nodes.add("TexWave", {"Vector": uv, "Scale": 75.0, "Distortion": 0.4, "Detail": 1.0}).outputs["Fac"]
     ribs = nodes.add("TexWave", {"Vector": uv, "Scale": 26.0, "Distortion": 0.0}).outputs["Fac"]
     fibres = nodes.noise(1400.0, 2.0)
     cloudy = nodes.noise(9.0, 4.0)
-    rib = nodes.attribute(rib_attribute)
+    rib = nodes.attribute("rib")
     height = nodes.math("MULTIPLY_ADD", columns, nodes.math("SUBTRACT", 1.0, rib), nodes.math("MULTIPLY", fibres, 0.9))
     height = nodes.math("MULTIPLY_ADD", nodes.math("MULTIPLY", ribs, rib), 2.6, height)
     shade = nodes.mix(cloudy, tuple(c * 0.86 for c in colour), tuple(c * 1.08 for c in colour))
@@ -185,10 +184,10 @@ def plain(name: str, colour: Colour, roughness: float, subsurface: float = 0.0) 
     return nodes.material
 
 
-def fabric(colour: Colour, weave: float = 1500.0) -> bpy.types.Material:
+def fabric(colour: Colour) -> bpy.types.Material:
     """Woven cotton: a fine thread bump."""
     nodes = Nodes("fabric")
-    threads = nodes.noise(weave, 1.0)
+    threads = nodes.noise(1500.0, 1.0)
     shade = nodes.mix(nodes.noise(12.0, 3.0), tuple(c * 0.93 for c in colour), colour)
     shader = nodes.add(
         "BsdfPrincipled",

@@ -10,12 +10,14 @@ from mathutils import Vector
 from presenter.human import Array, to_blender
 from presenter.materials import Nodes
 
+Triple = tuple[float, float, float]  # a place in metres or a linear colour
+
 
 def clear() -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
 
 
-def link(name: str, data) -> bpy.types.Object:
+def link(name: str, data: bpy.types.ID) -> bpy.types.Object:
     thing = bpy.data.objects.new(name, data)
     bpy.context.scene.collection.objects.link(thing)
     return thing
@@ -59,7 +61,9 @@ def add_mesh(
     return thing
 
 
-def add_strands(name: str, strands: Array, root_radius: float, tip_radius: float, material) -> bpy.types.Object:
+def add_strands(
+    name: str, strands: Array, root_radius: float, tip_radius: float, material: bpy.types.Material
+) -> bpy.types.Object:
     """Curves (N, K, 3) in Blender's metres, tapering from root to tip."""
     count, points = strands.shape[:2]
     curves = bpy.data.hair_curves.new(name)
@@ -81,7 +85,9 @@ def evaluated_points(thing: bpy.types.Object) -> tuple[Array, list[list[int]]]:
     return points.reshape(-1, 3), faces
 
 
-def area_light(place, target, size: float, power: float, colour=(1.0, 1.0, 1.0), mirrored: bool = True) -> None:
+def area_light(
+    place: Triple, target: Triple, size: float, power: float, colour: Triple = (1.0, 1.0, 1.0), mirrored: bool = True
+) -> None:
     """A square light; one that is not `mirrored` leaves no reflection, which in a cornea would veil the pupil."""
     light = bpy.data.lights.new("area", "AREA")
     light.size, light.energy, light.color = size, power, colour
@@ -130,7 +136,7 @@ def studio(eye_height: float, span: float, eye_share: float, backdrop_picture: P
     backdrop.visible_diffuse = backdrop.visible_glossy = backdrop.visible_shadow = False
 
 
-def wallpaper(picture: Path):
+def wallpaper(picture: Path) -> bpy.types.Material:
     """The backdrop's picture as light, with a little grain so that the gradient does not band."""
     nodes = Nodes("wall")
     image = nodes.add("TexImage", image=bpy.data.images.load(str(picture)), extension="EXTEND")
