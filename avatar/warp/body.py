@@ -112,9 +112,11 @@ def read_body(reference: Keypoints, depth: Array) -> Body:
         hand_slice = HANDS[side]
         hand = points[hand_slice] if known[hand_slice].all() else None
         elbow = points[ELBOW[side]]
-        # An upper arm that leaves the picture before the elbow stays part of the trunk: nothing would show it moving.
+        # An arm that leaves the picture before the elbow and does not come back stays part of the trunk: little of it
+        # would move. Below 0.5 MediaPipe guesses an elbow behind something.
         inside = -0.05 * unit < elbow[0] < width + 0.05 * unit and elbow[1] < height + 0.02 * unit
-        if not (has_shoulders and known[ELBOW[side]] and known[WRIST[side]] and inside and visible[ELBOW[side]] > 0.5):
+        seen = (inside and visible[ELBOW[side]] > 0.5) or hand is not None
+        if not (has_shoulders and known[ELBOW[side]] and known[WRIST[side]] and seen):
             continue
         arms[side] = Arm(
             side,

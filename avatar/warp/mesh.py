@@ -71,8 +71,13 @@ def skin(mesh: Mesh, bones: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.einsum("fnij,nj->fni", blended[..., :2], mesh.vertices.astype(np.float64)) + blended[..., 2]
 
 
-def rasterise(mesh: Mesh, moved: NDArray[np.float64], size: tuple[int, int]) -> Raster | None:
-    """Inverse map of a mesh whose vertices have moved to (F, N, 2); None when it lies outside of the frame."""
+def rasterise(
+    mesh: Mesh,
+    moved: NDArray[np.float64],  # (F, N, 2) where the vertices are in each frame
+    faith: NDArray[np.float64],  # (F, N) in [0, 1]: lowers `sound` where bones show what the photo does not
+    size: tuple[int, int],
+) -> Raster | None:
+    """Inverse map of a mesh; None when it lies outside of the frame."""
     frames, count = len(moved), len(mesh.triangles)
     low = np.maximum(np.floor(moved.min((0, 1))).astype(int), 0)
     high = np.minimum(np.ceil(moved.max((0, 1))).astype(int) + 1, [size[1], size[0]])
@@ -93,7 +98,8 @@ def rasterise(mesh: Mesh, moved: NDArray[np.float64], size: tuple[int, int]) -> 
     rest_edges = np.swapaxes(rest[:, 1:] - rest[:, :1], 1, 2)
     linear = np.tile(rest_edges, (frames, 1, 1)) @ inverse.reshape(-1, 2, 2)
     shift = np.tile(rest[:, 0], (frames, 1)) - np.einsum("tij,tj->ti", linear, corners[:, 0])
-    table = np.concatenate([linear.reshape(-1, 4), shift, soundness(linear)[:, None]], 1).astype(np.float32)
+    sound = soundness(linear) * faith[:, mesh.triangles].mean(-1).ravel()
+    table = np.concatenate([linear.reshape(-1, 4), shift, sound[:, None]], 1).astype(np.float32)
     chosen = table[np.maximum(painted, 0)]  # (F, h, w, 7)
     x = np.arange(low[0], high[0], dtype=np.float32)
     y = np.arange(low[1], high[1], dtype=np.float32)[:, None]
@@ -106,8 +112,8 @@ def rasterise(mesh: Mesh, moved: NDArray[np.float64], size: tuple[int, int]) -> 
     )
     box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
     # neighbouring triangles differ: without smoothing the two halves of each cell would show as hatching
-    sound = np.stack([cv2.blur(np.ascontiguousarray(frame), (7, 7)) for frame in chosen[..., 6]])
-    return Raster(box, source, painted >= 0, sound)
+    smooth = np.stack([cv2.blur(np.ascontiguousarray(frame), (7, 7)) for frame in chosen[..., 6]])
+    return Raster(box, source, painted >= 0, smooth)
 
 
 def soundness(linear: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -253,7 +253,9 @@ class GeometricPrior:
 
     def _draw_mesh(self, layer: Layer, vertices: np.ndarray, pose: Pose, picture: Tensor, trust: Tensor) -> None:
         assert layer.mesh is not None
-        raster = rasterise(layer.mesh, vertices, self.size)
+        hand = layer.mesh.weights[:, 3:].sum(1)
+        faith = 1 - hand * (1 - pose.hand_turn[layer.side][:, None])
+        raster = rasterise(layer.mesh, vertices, faith, self.size)
         if raster is None:
             return
         x0, y0, x1, y1 = raster.box
