@@ -26,6 +26,7 @@ Array = NDArray[np.float32]
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 VIDEOS = (".mp4", ".mkv", ".mpg", ".mov", ".webm", ".avi")
 SURE = 0.5  # confidence from which a point counts as known
+START_FRAMES = 10  # a photo may have parted lips, and frame 0 is the photo: they close in the first 0.3 s
 QUIET_FRAMES = 6  # silent frames that are sampled besides
 QUIET = 0.15  # `energy` below which nobody speaks, of 1
 MOVED = 2e-4  # sw a frame: slower than this is no motion (a tenth of a pixel at 512)
@@ -102,6 +103,7 @@ class Bench:
         self.speaking = energy > QUIET
         # Lips need some frames to close and open: a silence counts without its first two frames and its last.
         self.quiet = np.array([self.speaking[max(0, k - 2) : k + 2].max() == 0 for k in range(len(energy))])
+        self.quiet[:START_FRAMES] = False
         self.detector = PersonDetector()
 
     def measure(self, name: str, photo: NDArray[np.uint8], twice: bool) -> Result:

@@ -91,10 +91,10 @@ def wrist_regions(elbow: Array, wrist: Array, knuckles: Array, unit: float) -> l
     return regions
 
 
-def same_hand(first: Hand, second: Hand) -> bool:
+def same_hand(first: Hand, second: Hand, within: float = SAME_HAND) -> bool:
     """Whether two answers are one hand, by their palms: the fingers of folded hands lie on each other."""
     apart = np.linalg.norm(first.points[PALM, :2] - second.points[PALM, :2], axis=1).mean()
-    return bool(apart < SAME_HAND * max(first.length, second.length))
+    return bool(apart < within * max(first.length, second.length))
 
 
 def distinct(hands: Sequence[Hand]) -> list[Hand]:

@@ -9,22 +9,25 @@ All points are pixels, x right, y down.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pose.hand_search import Hand, Region, assign, face_region, hand_region, wrist_regions
+from pose.hand_search import Hand, Region, assign, face_region, hand_region, same_hand, wrist_regions
 from pose.person import Body, extent
 
 Array = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
 TILE = 1.5  # finders see faces above a twentieth of their picture; tiles are larger than their spacing by this factor
-SURE = 0.9  # presence of a hand above which no further search is made for it
+SURE = 0.99  # presence of a hand above which no other view of it is tried; a hidden wrist gets less than that
+SEEN = 0.9  # the same in a video, where time is short
+AGREEING = 0.25  # mean distance of palms, in hand lengths, within which two answers read a hand alike
 RIGHT_HAND = 0.7  # probability of the side above which likewise
 JITTER = (  # growth, turn in radians, shift right and down in sides: regions over which answers are averaged
     (1.0, 0.0, 0.0, 0.0), (0.93, 0.12, 0.01, 0.0), (1.07, -0.12, -0.01, 0.0),
@@ -88,13 +91,16 @@ def settle(model: LandmarkModel, picture: Picture, region: Region) -> Hand | Non
 
 
 def average(model: LandmarkModel, picture: Picture, first: Hand) -> Hand:
-    """The median answer over slightly different regions: one answer is off by a hundredth of its region."""
+    """The median answer over slightly different regions: one answer is off by a hundredth of its region.
+
+    Hands whose wrist is hidden can be read in two ways; answers that read it otherwise than `first` are left out.
+    """
     base = (hand_region if model.hand else face_region)(first.points)
     answers = []
     for grow, turn, right, down in JITTER:
         x, y = base.x + right * base.size, base.y + down * base.size
         answer = model(picture, Region(x, y, base.size * grow, base.angle + turn))
-        if answer is not None:
+        if answer is not None and (not model.hand or same_hand(answer, first, AGREEING)):
             answers.append(answer)
     if len(answers) < 3:
         return first
@@ -181,16 +187,24 @@ def find_hands(
         if -0.3 * unit < x < width + 0.3 * unit and -0.3 * unit < y < height + 0.3 * unit:
             knuckles = body.points[[index, little], :2].mean(axis=0)
             regions[side] = wrist_regions(body.points[elbow, :2], wrists[side], knuckles, unit)
-    # First the likeliest region of each side; most hands are found there.
+    # First the likeliest region of each side, where most hands are found; others until an answer is sure.
     answers = [*seen, *(settle(models.hand, picture, around[0]) for around in regions.values())]
-    found = assign([h for h in answers if h is not None], wrists, unit)
-    missing = [s for s in regions if s not in found or found[s].score < SURE or found[s].fits(s) < RIGHT_HAND]
-    for side in missing:
-        if thorough:
-            answers += [settle(models.hand, picture, region) for region in regions[side][1:]]
-        for reach in (0.6, 1.0) if thorough else (0.8,):
-            answers += _find_palms(models, picture, regions[side][0], reach * unit)
-    return assign([h for h in answers if h is not None], wrists, unit) if missing else found
+    for side, around in regions.items():
+        reaches = (0.6, 1.0) if thorough else (0.8,)
+        tries: list[Callable[[], list[Hand | None]]] = [
+            partial(_find_palms, models, picture, around[0], reach * unit) for reach in reaches
+        ]
+        tries += [partial(_settled, models, picture, region) for region in (around[1:] if thorough else [])]
+        for attempt in tries:
+            hand = assign([h for h in answers if h is not None], wrists, unit).get(side)
+            if hand is not None and hand.score > (SURE if thorough else SEEN) and hand.fits(side) > RIGHT_HAND:
+                break
+            answers += attempt()
+    return assign([h for h in answers if h is not None], wrists, unit)
+
+
+def _settled(models: Models, picture: Picture, region: Region) -> list[Hand | None]:
+    return [settle(models.hand, picture, region)]
 
 
 def _find_palms(models: Models, picture: Picture, around: Region, reach: float) -> list[Hand | None]:
