@@ -70,9 +70,16 @@ def apply(transform: Floats, points: Floats) -> Floats:
     return points @ np.swapaxes(transform[:, :, :2], 1, 2) + transform[:, None, :, 2]
 
 
+def inverse(linear: Floats) -> Floats:
+    """Inverse of each (..., 2, 2); np.linalg.inv starts BLAS threads for these."""
+    (a, b), (c, d) = (linear[..., 0, 0], linear[..., 0, 1]), (linear[..., 1, 0], linear[..., 1, 1])
+    adjugate = np.stack([np.stack([d, -b], -1), np.stack([-c, a], -1)], -2)
+    return adjugate / (a * d - b * c)[..., None, None]
+
+
 def invert(transform: Floats) -> Floats:
     """Inverse of each (F, 2, 3)."""
-    linear = np.linalg.inv(transform[..., :2])
+    linear = inverse(transform[..., :2])
     return np.concatenate([linear, -(linear @ transform[..., 2:])], -1)
 
 
@@ -104,7 +111,7 @@ def affine(source: Floats, target: Floats, weight: Floats, stiffness: float) -> 
     spread = np.einsum("n,ni,nj->ij", share, a, a)
     cross = np.einsum("n,fni,nj->fij", share, b, a)
     pull = stiffness * np.trace(spread) / 2
-    return (cross + pull * base) @ np.linalg.inv(spread + pull * np.eye(2)), centre, moved
+    return (cross + pull * base) @ inverse(spread + pull * np.eye(2)), centre, moved
 
 
 def limb(

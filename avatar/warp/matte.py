@@ -65,16 +65,9 @@ def refine_matte(image: np.ndarray, matte: Array, body: Body) -> Array:
     trimap[sure] = cv2.GC_FGD
     trimap[(outside > 0.03 * unit) | ((start < 0.05) & (outside > 0.015 * unit))] = cv2.GC_BGD
     if (trimap == cv2.GC_BGD).any() and (trimap == cv2.GC_FGD).any():
-        _cut(image, trimap)
-        # Once more around each arm with the colours found there: the detector fills gaps between arm and trunk.
-        for arm in body.arms.values():
-            joints = np.stack([arm.shoulder, arm.elbow, arm.wrist])
-            x0, y0 = np.maximum(joints.min(0) - 0.25 * unit, 0).astype(int)
-            x1, y1 = (joints.max(0) + 0.25 * unit).astype(int)
-            if x1 - x0 > 16 and y1 - y0 > 16:
-                box = (slice(y0, y1), slice(x0, x1))
-                trimap[box][_gaps(image[box], trimap[box])] = cv2.GC_PR_BGD
-                _cut(image[box], trimap[box])
+        cv2.setRNGSeed(0)  # grabCut seeds its k-means from cv2's generator
+        model = np.zeros((2, 1, 65))
+        cv2.grabCut(image, trimap, (0, 0, 1, 1), model[0], model[1], GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
     cut = ((trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)).astype(np.uint8)
     cut = keep_person(cv2.medianBlur(cut * 255, 5) > 127, sure)
     holes, pieces, stats, _ = cv2.connectedComponentsWithStats((~cut).astype(np.uint8))
@@ -87,37 +80,6 @@ def refine_matte(image: np.ndarray, matte: Array, body: Body) -> Array:
     soft = guided_filter(grey, cut.astype(np.float32), 4, 2e-4)
     soft = np.clip((soft - 0.35) / 0.5, 0, 1)  # the filter leaves 0.1-0.3 of haze on flat background
     return (soft * (soft > 0.02)).astype(np.float32)
-
-
-def _gaps(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
-    """Probable foreground whose colour is one of the sure background's and none of the sure foreground's."""
-    lab = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2LAB), (0, 0), 1).astype(np.float32) / 255
-    nearest = []
-    for kind in (cv2.GC_FGD, cv2.GC_BGD):
-        samples = lab[trimap == kind][::7]
-        if len(samples) < 50:
-            return np.zeros(trimap.shape, bool)
-        cv2.setRNGSeed(0)
-        stop = (cv2.TERM_CRITERIA_MAX_ITER, 10, 0.0)
-        _, _, centres = cv2.kmeans(samples, 6, None, stop, 1, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
-        nearest.append(np.min([np.linalg.norm(lab - centre, axis=-1) for centre in centres], axis=0))
-    # 0.07 of Lab/255: spread of a blurred wall; as sure background, not probable, shirts lost pieces
-    gap = (trimap == cv2.GC_PR_FGD) & (nearest[1] < 0.07) & (nearest[1] < 0.5 * nearest[0])
-    return cv2.morphologyEx(gap.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
-
-
-def _cut(image: np.ndarray, trimap: np.ndarray) -> None:
-    """GrabCut (Rother et al. 2004) from a mask, in place."""
-    unsure = (trimap == cv2.GC_FGD).any() and (trimap == cv2.GC_BGD).any()
-    if not unsure:
-        return
-    cv2.setRNGSeed(0)  # grabCut seeds its k-means from cv2's generator
-    model = np.zeros((2, 1, 65))
-    mask = np.ascontiguousarray(trimap)
-    cv2.grabCut(
-        np.ascontiguousarray(image), mask, (0, 0, 1, 1), model[0], model[1], GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK
-    )
-    trimap[:] = mask
 
 
 def keep_person(mask: np.ndarray, seed: np.ndarray) -> np.ndarray:
