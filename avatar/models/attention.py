@@ -18,12 +18,17 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
+MAX_SEQUENCES = 65535  # of one attention call: the kernels put sequences on a CUDA grid axis that ends there
+
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, backend: Any = None) -> Tensor:
     """Multi-head attention of projected `query` (N, L, C) over `key` and `value` (N, S, C); (N, L, C).
 
     No mask anywhere, so flash, sage and xformers serve as well as torch's own (`attention_backend(...)`).
     """
+    if query.shape[0] > MAX_SEQUENCES:  # motion modules at a batch of eight 768² clips: one sequence a position
+        parts = zip(*(x.split(MAX_SEQUENCES) for x in (query, key, value)), strict=True)
+        return torch.cat([attend(*part, heads=heads, backend=backend) for part in parts])
     query, key, value = (x.unflatten(-1, (heads, -1)) for x in (query, key, value))
     return dispatch_attention_fn(query, key, value, backend=backend).flatten(-2)
 

@@ -67,7 +67,7 @@ class Codebook(nn.Module):
 
     def forward(self, query: Tensor, heads: int) -> Tensor:
         """query (B * F, L, C) -> (B * F, L, C)."""
-        codes = self.orthogonal().to(self.to_k.weight.dtype)[None]
+        codes = self.orthogonal().to(query.dtype)[None]
         # All queries see the same few keys: one long sequence instead of B * F copies of the keys.
         out = attend(query.flatten(0, 1)[None], self.to_k(codes), self.to_v(codes), heads)
         return out[0].unflatten(0, query.shape[:2])

@@ -17,8 +17,11 @@ BATCH, FRAMES, MOTION_FRAMES, SIZE = 2, 3, 2, 8
 
 @pytest.fixture(autouse=True)
 def one_thread():
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -254,6 +254,30 @@ def test_attention_backends_reach_every_layer(make_unet, streams, sample):
     assert any(isinstance(processor, SelfAttention) for processor in unet.attn_processors.values())
 
 
+def test_weights_may_be_stored_smaller_than_they_are_used(make_unet, streams, sample, wake):
+    """Layerwise casting: float8 in memory, float32 in the sums; codes and norms keep their type."""
+    unet = wake(make_unet())
+    on = streams(unet)
+    with torch.no_grad():
+        plain = unet(sample, 5, **on).sample
+        unet.enable_layerwise_casting(torch.float8_e4m3fn, torch.float32)
+        cast = unet(sample, 5, **on).sample
+    assert unet.down_blocks[0].resnets[0].conv1.weight.dtype == torch.float8_e4m3fn
+    assert torch.nn.functional.cosine_similarity(cast.flatten(), plain.flatten(), dim=0) > 0.97
+
+
+def test_single_frames_need_no_motion_modules(make_unet, streams, sample):
+    """Training stage 1: every frame by itself is what `temporal=False` makes of it in a clip."""
+    unet = make_unet()
+    on = {name: x for name, x in streams(unet).items() if name not in ("motion", "hand_clarity")}
+    single = {name: x[:, :1] for name, x in on.items() if name == "audio"} | {"pose": on["pose"][:, :, :1]}
+    shared = {name: on[name] for name in ("reference", "identity")}
+    with torch.no_grad():
+        clip = unet(sample, 5, **on, temporal=False).sample
+        one = unet(sample[:, :, :1], 5, **single, **shared, temporal=False).sample
+    torch.testing.assert_close(one, clip[:, :, :1], atol=1e-5, rtol=1e-4)
+
+
 def test_attention_cache_skips_and_resets(make_unet, streams, sample):
     """Pyramid attention broadcast: the second step reuses what attention gave in the first."""
     unet = make_unet()
