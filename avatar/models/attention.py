@@ -28,7 +28,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, backend: Any =
     """
     if query.shape[0] > MAX_SEQUENCES:  # motion modules at a batch of eight 768² clips: one sequence a position
         parts = zip(*(x.split(MAX_SEQUENCES) for x in (query, key, value)), strict=True)
-        return torch.cat([attend(*part, heads=heads, backend=backend) for part in parts])
+        return torch.cat([attend(q, k, v, heads, backend) for q, k, v in parts])
     query, key, value = (x.unflatten(-1, (heads, -1)) for x in (query, key, value))
     return dispatch_attention_fn(query, key, value, backend=backend).flatten(-2)
 
