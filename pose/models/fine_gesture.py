@@ -117,11 +117,12 @@ class _Block(nn.Module):
         self.spatial_out = nn.Linear(frames, frames) if spatial else None
         self.spatial_norm = nn.LayerNorm(width) if spatial else None
         self.temporal = nn.Linear(width, 3 * width) if temporal else None
-        self.temporal_out = nn.Linear(width, width) if temporal else None
+        # No biases before AdaIN, which takes constants away.
+        self.temporal_out = nn.Linear(width, width, bias=False) if temporal else None
         self.temporal_norm = nn.LayerNorm(width) if temporal else None
         self.temporal_adain = _AdaIN(width, style_width) if temporal else None
         self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, feedforward), nn.GELU(), nn.Linear(feedforward, width))
+        self.mlp = nn.Sequential(nn.Linear(width, feedforward), nn.GELU(), nn.Linear(feedforward, width, bias=False))
         self.mlp_adain = _AdaIN(width, style_width)
 
     def forward(self, tokens: Tensor, modulation: Tensor) -> Tensor:

@@ -48,6 +48,13 @@ class MotionVectors(StrictModel):
         """P."""
         return sum(self.parts)
 
+    @property
+    def pose_channels(self) -> Tensor:
+        """(P,) bool: numbers that a single pose has; the others are speeds, which need its neighbours."""
+        stays = torch.arange(self.parts[0]) < self.parts[0] // (3 if self.config.derivatives else 1)
+        face = [torch.arange(size) < len(EXPRESSION_NAMES) for size in self.parts[1:]]
+        return torch.cat([stays, *face]).to(self.mean.device)
+
     def body_vectors(self, motion: Motion) -> Double:
         """(F, D) of motion whose joints are known to be there."""
         raise NotImplementedError

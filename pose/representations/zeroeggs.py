@@ -17,6 +17,7 @@ import numpy as np
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  pipelines look for it in this module
 from scipy.signal import savgol_filter
+from torch import Tensor
 
 from pose.motion import Motion
 from pose.representations.joints import HOME_JOINTS
@@ -53,6 +54,13 @@ class RootSpaceVectors(MotionVectors):
     ) -> None:
         super().__init__()
         self._set_up(DIM)
+
+    @property
+    def pose_channels(self) -> Tensor:
+        channels = super().pose_channels
+        channels[7:_POSITIONS] = False
+        channels[_SPEEDS : DIM - 3] = False
+        return channels
 
     def body_vectors(self, motion: Motion) -> Double:
         columns = joint_columns(motion, HOME_JOINTS)
