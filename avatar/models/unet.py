@@ -263,7 +263,7 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
             context = context.repeat_interleave(frames, dim=0, output_size=batch * frames)
         if reference is not None and reference.keys_values is None:
             reference = self.project_reference(reference)
-        keys_values = (reference.keys_values if reference is not None else None) or {}
+        keys_values = None if reference is None else reference.keys_values
         conditions = {
             "keep_reference": keep_reference,
             "audio": None if audio is None else audio.flatten(0, 1),
@@ -287,7 +287,8 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
                 x = run(resnet, x, time)
             if hasattr(block, "attentions"):
                 # Only this layer's keys: a processor that looked itself up by name would be compiled anew each time.
-                own = {**conditions, "reference": keys_values.get(f"{name}.attentions.{i}.transformer_blocks.0.attn1")}
+                attn = f"{name}.attentions.{i}.transformer_blocks.0.attn1"
+                own = {**conditions, "reference": None if keys_values is None else keys_values[attn]}
                 x = block.attentions[i](
                     x, encoder_hidden_states=context, cross_attention_kwargs=own, return_dict=False
                 )[0]
