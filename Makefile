@@ -29,6 +29,8 @@ check: $(STAMP)
 	$(BIN)/python -m pytest
 
 bench: $(STAMP)
+	$(BIN)/python benchmarks/video_flops.py --check
+	$(BIN)/python benchmarks/video_step.py
 	$(BIN)/python benchmarks/run_time.py
 
 clean:

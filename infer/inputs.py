@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from avatar.pipeline import AvatarPipeline
+    from avatar.sampling import Guidance
     from pose.motion import Motion
     from pose.speech import SpeechFile
 
@@ -27,14 +29,45 @@ def parse_size(text: str) -> tuple[int, int] | int:
     raise ValueError(f"--size must be a number or WIDTHxHEIGHT of 64 to 2048 pixels, got {text!r}")
 
 
+def parse_guidance(text: str | None) -> Guidance | None:
+    """`2.5,4.5` → guidance scales over reference and audio."""
+    if text is None:
+        return None
+    from avatar.sampling import Guidance
+
+    try:
+        reference, audio = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--guidance takes two numbers, REFERENCE,AUDIO, as in 2.5,4.5; got {text!r}") from None
+    return Guidance(reference, audio)
+
+
+def load_model(path: str, fps: float, device: str) -> AvatarPipeline:
+    """A video model on its device, in bfloat16; ValueError when there is none or its clock is another."""
+    import torch
+
+    from avatar.build import load_pipeline
+
+    pipeline = load_pipeline(path, torch.bfloat16)
+    if pipeline.fps != fps:
+        raise ValueError(f"{path} makes {pipeline.fps:g} frames a second and --fps is {fps:g}; leave --fps out")
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
 def load_motion(path: Path, fps: float, frames: int) -> Motion:
-    """A .bvh or .npz motion at the video's rate and of `frames` frames; ValueError when its length is another."""
+    """A .bvh or .npz motion at the video's rate and of `frames` frames.
+
+    ValueError when its length is another or its joints have names that no known skeleton has.
+    """
+    from pose.body_signals import find_joints
     from pose.bvh import read_bvh
     from pose.motion import Motion
 
     if path.suffix.lower() not in (".bvh", ".npz"):
         raise ValueError(f"--motion-in reads .bvh and .npz, got {path}")
     motion = (read_bvh(path) if path.suffix.lower() == ".bvh" else Motion.load(path)).resampled(fps)
+    find_joints(motion.skeleton)  # an unknown skeleton is refused here
     if abs(len(motion) - frames) > LENGTH_TOLERANCE:
         raise ValueError(
             f"{path} has {len(motion)} frames ({motion.duration_s:.2f} s) and the speech needs {frames}"
