@@ -1,0 +1,48 @@
+"""Videos of what a gesture model makes of validation speech, beside what was recorded, with sound."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from avatar.video_io import VideoWriter
+from pose.acoustics import SAMPLE_RATE
+from pose.datasets.check import Dataset
+from pose.pipeline import GesturePipeline
+from pose.speech import speech_features
+from pose.stick_figure import draw_figure
+from train.features import ClipArrays
+
+
+def show_samples(
+    pipeline: GesturePipeline, dataset: Dataset, clips: Sequence[ClipArrays], folder: Path, step: int, seconds: float
+) -> None:
+    """One video a clip: the recording on the left, the model on the right. Clips without rotations show the model."""
+    for clip in clips:
+        loaded = dataset.load(clip.recording, pipeline.fps)
+        waveform = loaded.waveform[: round(seconds * SAMPLE_RATE)]
+        features = speech_features(waveform, pipeline.fps)
+        if pipeline.config.feature_set not in (None, "acoustic", "acoustic_words"):
+            continue  # a speech network would be needed here; infer/gesture.py has one
+        choice = {
+            "style": clip.style if clip.style in pipeline.config.styles else None,
+            "speaker": clip.speaker if clip.speaker in pipeline.config.speakers else None,
+        }
+        made = pipeline(features, **choice).motions[0]
+        frames = draw_figure(made, label="model")
+        if loaded.motion is not None:
+            count = min(len(frames), len(loaded.motion))
+            recorded = draw_figure(loaded.motion[:count], label="recording")
+            frames = np.concatenate([recorded, frames[:count]], 2)
+        with tempfile.TemporaryDirectory() as scratch:
+            sound = Path(scratch) / "sound.wav"
+            soundfile.write(sound, waveform, SAMPLE_RATE)
+            name = clip.name.replace("/", "_")
+            path = folder / f"step_{step:08d}_{name}.mp4"
+            with VideoWriter(path, frames.shape[1:3], pipeline.fps, len(frames), sound) as writer:
+                for frame in frames:
+                    writer.write(frame)
