@@ -56,7 +56,7 @@ def person_matte(
     inside = cv2.distanceTransform(likely, cv2.DIST_L2, 3)
     outside = cv2.distanceTransform(1 - likely, cv2.DIST_L2, 3)
     trimap = np.where(likely > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    trimap[(outside > 0.05 * unit) | ((either < 0.2) & (outside > 0.015 * unit))] = cv2.GC_BGD
+    trimap[(outside > 0.05 * unit) | ((either < 0.4) & (fingers == 0))] = cv2.GC_BGD
     core = (both > 0.9) & (inside > 0.07 * unit)
     trimap[core & _torso_and_head(size, points, confidence, unit)] = cv2.GC_FGD
     trimap[(both > 0.95) & (inside > 0.025 * unit)] = cv2.GC_FGD
