@@ -47,6 +47,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--driving", type=Path, help="take the motion from a video of another person")
     add("--keypoints-out", type=Path, help="write the driving keypoints as .npz")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add("--model", help="video model: a saved folder, a hub id or configs/model_*.yaml; without one, geometry alone")
+    add("--steps", type=int, help="denoising steps in each window of the video model; its own by default")
+    add("--strength", type=float, help="how much the model repaints: 0 nothing, 1 everything; its own by default")
+    add("--guidance", help="REFERENCE,AUDIO guidance scales, as in 2.5,4.5; the model's own by default")
     add("--preview", action="store_true", help="also write a contact sheet, OUTPUT with .png for a suffix")
     add("--dry-run", action="store_true", help="check the inputs and say what would be done")
     return parser.parse_args(argv)
@@ -71,6 +75,9 @@ def check_arguments(args: argparse.Namespace) -> None:
             raise ValueError(f"{option} writes {' or '.join(suffixes)}, got {path}")
         if path is not None:
             check_folder(path.parent)
+    for option in ("steps", "strength", "guidance"):
+        if getattr(args, option) is not None and not args.model:
+            raise ValueError(f"--{option} belongs to a video model; pass --model too")
     for option, path in (("--motion-in", args.motion_in), ("--driving", args.driving)):
         if path is not None and not path.is_file():
             raise ValueError(f"{option}: no such file: {path}; check the path")
@@ -113,7 +120,16 @@ def run(args: argparse.Namespace) -> str:
     # 1. Everything that may be refused, before anything heavy loads.
     check_arguments(args)
     from avatar.video_io import SEGMENT_FRAMES, VideoWriter, disclosure
-    from infer.inputs import check_driving, choose_device, load_motion, parse_size, playable_sound, work_key
+    from infer.inputs import (
+        check_driving,
+        choose_device,
+        load_model,
+        load_motion,
+        parse_guidance,
+        parse_size,
+        playable_sound,
+        work_key,
+    )
     from infer.synthesis import frame_size
     from pose.images import load_image
     from pose.speech import open_speech
@@ -125,6 +141,7 @@ def run(args: argparse.Namespace) -> str:
     motion = load_motion(args.motion_in, args.fps, frames) if args.motion_in else None
     if args.driving:
         check_driving(args.driving, args.fps, frames)
+    parse_guidance(args.guidance)
     plan = f"{frames} frames of {size[1]}x{size[0]} at {args.fps:g} a second ({frames / args.fps:.2f} s)"
     if args.dry_run:
         expected = START_S + frames / FRAMES_PER_SECOND * (size[0] * size[1] / 512**2)
@@ -138,11 +155,12 @@ def run(args: argparse.Namespace) -> str:
 
     from infer.preview import ContactSheet
     from infer.synthesis import Synthesis
-    from pose.draw import draw_all
     from pose.keypoints import Keypoints
     from pose.motion import Motion
 
-    synthesis = Synthesis(photo, size, args.fps, args.seed, choose_device(args.device))
+    device = choose_device(args.device)
+    pipeline = load_model(args.model, args.fps, device) if args.model else None
+    synthesis = Synthesis(photo, size, args.fps, args.seed, device)
     if synthesis.detection.people > 1:
         print(f"note: {synthesis.detection.people} people in {args.image}; the largest is used", file=sys.stderr)
 
@@ -154,22 +172,29 @@ def run(args: argparse.Namespace) -> str:
     else:
         moves = synthesis.with_speech_face(motion, speech) if motion else synthesis.speech_motion(speech)
         keypoints = synthesis.keypoints(kept(moves, motions))
+    sheet = ContactSheet(frames, args.fps) if args.preview else None
+    keypoints = kept(sheet.watch(keypoints) if sheet else keypoints, points)
 
-    # 4. Frames, written as they come.
-    sheet = ContactSheet(frames) if args.preview else None
-    files = (args.image, args.audio, args.motion_in, args.driving)
-    key = work_key((disclosure(), size, args.fps, args.seed), files)
+    # 4. Frames, written as they come. Of a model, each window depends on the one before: it cannot be taken up again.
+    key = None
+    if pipeline is None:
+        settings = (disclosure(), size, args.fps, args.seed)
+        key = work_key(settings, (args.image, args.audio, args.motion_in, args.driving))
     with ExitStack() as stack:
         sound = stack.enter_context(playable_sound(args.audio, speech))
         writer = stack.enter_context(VideoWriter(args.output, size, args.fps, frames, sound, key))
         bar = stack.enter_context(tqdm(total=frames, initial=writer.written, unit="frame", desc=args.output.name))
         if writer.written:
-            print(f"going on from frame {writer.written} of an interrupted run", file=sys.stderr)
-        for part, prior in synthesis.frames(kept(keypoints, points), skip=writer.written):
-            for k, frame in enumerate(synthesis.pictures(prior.frames)):
-                if sheet is not None and sheet.wants(writer.written):
-                    skeleton = draw_all(part[slice(k, k + 1)])[0]
-                    sheet.add(writer.written, writer.written / args.fps, frame, skeleton)
+            bar.write(f"going on from frame {writer.written} of an interrupted run", file=sys.stderr)
+        if pipeline is None:
+            video = (prior.frames for _, prior in synthesis.priors(keypoints, skip=writer.written))
+        else:
+            chosen = {"steps": args.steps, "strength": args.strength, "guidance": parse_guidance(args.guidance)}
+            video = synthesis.generated(pipeline, keypoints, speech, frames=frames, **chosen)
+        for part in video:
+            for frame in synthesis.pictures(part):
+                if sheet is not None:
+                    sheet.add(writer.written, frame)
                 writer.write(frame)
             bar.update(len(part))
 
@@ -180,7 +205,8 @@ def run(args: argparse.Namespace) -> str:
         save_atomically(args.keypoints_out, Keypoints.concatenated(points).resized(size).save)
     if sheet is not None:
         save_atomically(args.output.with_suffix(".png"), sheet.save)
-    return f"{args.output}: {plan}, made in {time.monotonic() - began:.1f} s"
+    means = f"by the video model {args.model}" if args.model else "by geometry alone (no --model)"
+    return f"{args.output}: {plan}, made {means} in {time.monotonic() - began:.1f} s"
 
 
 def save_motion(path: Path, motion: object) -> None:

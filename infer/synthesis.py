@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import tee
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from pose.motion import Motion
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from avatar.pipeline import AvatarPipeline
     from avatar.warp.prior import Prior
     from pose.speech import SpeechFile
 
@@ -81,8 +83,8 @@ class Synthesis:
 
         return self.retargeter.stream_driving(video_keypoints(driving, self.fps))
 
-    def frames(self, keypoints: Iterator[Keypoints], skip: int = 0) -> Iterator[tuple[Keypoints, Prior]]:
-        """Frames in batches, with the keypoints that drove them; the first `skip` frames are left out."""
+    def priors(self, keypoints: Iterator[Keypoints], skip: int = 0) -> Iterator[tuple[Keypoints, Prior]]:
+        """The photo moved by geometry, in batches, with the keypoints that moved it; `skip` frames are left out."""
         waiting: list[Keypoints] = []
         for chunk in keypoints:
             skipped = min(skip, len(chunk))
@@ -96,6 +98,23 @@ class Synthesis:
             waiting = [ready[slice(whole, None)]]
         if waiting and len(waiting[0]):
             yield waiting[0], self.prior.render(waiting[0])
+
+    def generated(
+        self, pipeline: AvatarPipeline, keypoints: Iterator[Keypoints], speech: SpeechFile, **options: Any
+    ) -> Iterator[Tensor]:
+        """Frames (F, 3, H, W) of the video model, which starts from the priors; options as for its `stream`."""
+        import torch
+
+        drive, start = tee(self.priors(keypoints))
+        return pipeline.stream(
+            self.image,
+            self.detection.keypoints,
+            audio=(part.waveform for part in speech.features(self.fps)),
+            keypoints=(part for part, _ in drive),
+            prior=(prior for _, prior in start),
+            generator=torch.Generator().manual_seed(self.seed),
+            **options,
+        )
 
     def pictures(self, frames: Tensor) -> NDArray[np.uint8]:
         """Frames (F, 3, H, W) in [0, 1] at `work_size` as (F, H, W, 3) uint8 at `size`, on the CPU."""
