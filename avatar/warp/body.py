@@ -146,10 +146,15 @@ def segment_distance(x: Array, y: Array, start: Array, end: Array) -> tuple[Arra
     return np.hypot(qx - clamped * along[0], qy - clamped * along[1]), place
 
 
-def hand_distance(arm: Arm, size: tuple[int, int], scale: float = 1.0) -> Array:
-    """Distance (H, W) of every pixel to the hand's skeleton, or to the guessed palm when no hand was found."""
+def hand_distance(arm: Arm, size: tuple[int, int], scale: float = 1.0, wrist: bool = True) -> Array:
+    """Distance (H, W) of every pixel to the hand's skeleton, or to the guessed palm when no hand was found.
+
+    `size` is that of the photo times `scale`; without `wrist` the bones that start there are left out.
+    """
     hand = arm.hand
-    lines = [(arm.wrist, arm.knuckle)] if hand is None else [(hand[a], hand[b]) for a, b in HAND_EDGES]
+    lines = [(arm.wrist, arm.knuckle)]
+    if hand is not None:
+        lines = [(hand[a], hand[b]) for a, b in HAND_EDGES if wrist or 0 not in (a, b)]
     margin = 64  # the skeleton may lie outside of the picture
     canvas = np.full((size[0] + 2 * margin, size[1] + 2 * margin), 255, np.uint8)
     for a, b in lines:

@@ -22,6 +22,8 @@ from pose.keypoints import FINGERS
 GRID = 4
 SHOULDER_END = 0.3  # the shoulder zone ends at 0.3 of the upper arm: shorter ones crease the sleeve
 ELBOW_RADIUS = 0.17  # sw
+WRIST_RADIUS = 0.15  # sw
+HAND_RADIUS = 0.05  # sw: half a finger (0.035) and what the detector is off
 FINGER_BONES = 15  # 5 fingers of 3 segments, thumb first, from the palm outwards
 ARM_BONES = 4 + FINGER_BONES  # trunk, upper arm, forearm, palm, fingers
 
@@ -50,9 +52,8 @@ def arm_weights(arm: Arm, parts: Parts, body: Body) -> ArmWeights:
     labels, up, fo = parts.labels, UPPER[arm.side], FORE[arm.side]
     upper, along_upper = segment_distance(x, y, arm.shoulder, arm.elbow)
     _, along_fore = segment_distance(x, y, arm.elbow, arm.wrist)
-    _, along_palm = segment_distance(x, y, arm.wrist, arm.knuckle)
-    hand = hand_distance(arm, body.size)
-    to_shoulder, to_elbow = (np.hypot(x - p[0], y - p[1]) for p in (arm.shoulder, arm.elbow))
+    hand, fingers = hand_distance(arm, body.size), hand_distance(arm, body.size, wrist=False)
+    to_shoulder, to_elbow, to_wrist = (np.hypot(x - p[0], y - p[1]) for p in (arm.shoulder, arm.elbow, arm.wrist))
     length = float(np.linalg.norm(arm.elbow - arm.shoulder))
     shoulder_zone = (along_upper < SHOULDER_END) & (to_shoulder < max(0.45 * unit, 0.5 * length))
     shoulder_zone &= (labels == up) | (labels == TRUNK)
@@ -61,22 +62,27 @@ def arm_weights(arm: Arm, parts: Parts, body: Body) -> ArmWeights:
 
     label, in_shoulder, in_elbow = coarse(labels), coarse(shoulder_zone), coarse(elbow_zone)
     inside = label > 0
-    t_upper, t_fore, t_palm, hand_c = coarse(along_upper), coarse(along_fore), coarse(along_palm), coarse(hand)
+    t_upper, t_fore = coarse(along_upper), coarse(along_fore)
     seeds = np.full(label.shape, -1, np.int32)
     other = inside & (label != up) & (label != fo)
     seeds[other & (coarse(to_shoulder) > 0.36 * unit)] = 0
     seeds[(label == TRUNK) & (t_upper > SHOULDER_END + 0.15) & (coarse(upper) > 0.1 * unit)] = 0
     seeds[(label == up) & (t_upper > 0.5) & ~in_elbow] = 1
-    seeds[(label == fo) & (t_fore > 0.3) & (t_fore < 0.8) & ~in_elbow & (hand_c > 0.03 * unit)] = 2
-    if arm.hand is not None:
-        seeds[(label == fo) & (t_palm > 0.25) & (hand_c < 0.15 * unit) & (t_fore > 0.7)] = 3
-    group = np.where(label == up, 1, np.where(label == fo, 2, 0))
+    # The hand is what lies near its bones, not what lies beyond the wrist: fingers may point back to the elbow and
+    # cover the forearm. There both touch without being joined.
+    in_hand = (label == fo) & (coarse(fingers) < HAND_RADIUS * unit) & (arm.hand is not None)
+    in_wrist = coarse(to_wrist) < WRIST_RADIUS * unit
+    fore_only = (label == fo) & ~in_hand
+    seeds[fore_only & (t_fore > 0.3) & (t_fore < 0.8) & ~in_elbow & (~in_wrist | (arm.hand is None))] = 2
+    seeds[in_hand & (coarse(to_wrist) > 0.08 * unit)] = 3
+    group = np.where(label == up, 1, np.where(in_hand, 3, np.where(label == fo, 2, 0)))
 
     def links(a: tuple[slice, slice], b: tuple[slice, slice]) -> Array:
         low, high = np.minimum(group[a], group[b]), np.maximum(group[a], group[b])
         free = low == high
         free |= (low == 0) & (high == 1) & in_shoulder[a] & in_shoulder[b]
         free |= (low == 1) & (high == 2) & in_elbow[a] & in_elbow[b]
+        free |= (low == 2) & (high == 3) & in_wrist[a] & in_wrist[b]
         return np.where(free, np.where(inside[a] & inside[b], 1.0, 1e-3), 1e-7).astype(np.float32)
 
     every = slice(None)
