@@ -21,12 +21,13 @@ LEFT, RIGHT, MIDDLE, FACE = (255, 170, 90), (90, 180, 255), (220, 220, 220), (23
 HALF_WIDTH, SHOULDERS_AT = 75.0, 0.40
 
 
-def draw_figure(motion: Motion, size: int = 384, label: str = "") -> NDArray[np.uint8]:
-    """(F, S, S, 3) uint8 RGB. The camera stands still, aimed at where the first frame's shoulders are."""
+def draw_figure(
+    motion: Motion, size: int = 384, label: str = "", aim: NDArray[np.float64] | None = None
+) -> NDArray[np.uint8]:
+    """(F, S, S, 3) uint8 RGB. The camera stands still, aimed at `aim` (3,), by default as `figure_aim` says."""
     positions = motion.positions()
     skeleton = motion.skeleton
-    arms = [skeleton.index(name) for name in ("LeftArm", "RightArm") if name in skeleton.names]
-    aim = positions[0, arms].mean(0) if arms else positions[0].mean(0)
+    aim = figure_aim(motion) if aim is None else aim
     scale = size / (2 * HALF_WIDTH)
     flat = np.stack([positions[..., 0] - aim[0], aim[1] - positions[..., 1]], -1) * scale
     flat += (size / 2, SHOULDERS_AT * size)
@@ -43,6 +44,13 @@ def draw_figure(motion: Motion, size: int = 384, label: str = "") -> NDArray[np.
             cv2.putText(canvas, label, (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, MIDDLE, 1, cv2.LINE_AA)
         frames[k] = canvas
     return frames
+
+
+def figure_aim(motion: Motion) -> NDArray[np.float64]:
+    """(3,) cm: between the shoulders of the first frame. Pieces of one stream are drawn with the first one's."""
+    names = [name for name in ("LeftArm", "RightArm") if name in motion.skeleton.names]
+    joints = [motion.skeleton.index(name) for name in names or motion.skeleton.names]
+    return motion[:1].positions()[0, joints].mean(0)
 
 
 def _bones(canvas: Image, motion: Motion, flat: NDArray[np.float64], depth: NDArray[np.float64], scale: float) -> None:

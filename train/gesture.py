@@ -187,7 +187,9 @@ class GestureTask(Task):
             values = torch.stack(list(losses.values()))
             # The plain sum of validation can be compared over the run; the weighted one is not bounded below.
             loss = self.weights(values) if self.training else values.sum()
-            for name, share, log_sigma in zip(losses, self.weights.shares(), self.weights.log_sigma, strict=True):
+            for name, share, log_sigma in zip(
+                list(losses), self.weights.shares(), self.weights.log_sigma, strict=True
+            ):
                 losses |= {f"share_{name}": share, f"sigma_{name}": log_sigma.detach().exp()}
         else:
             loss = denoising_loss(prediction, target, kind).mean()
