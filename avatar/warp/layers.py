@@ -179,7 +179,7 @@ def _edge_confidence(solid: np.ndarray) -> Array:
 def _margin(shares: Array, label: int) -> Array:
     """Soft membership of a label: 0.5 where it ties with the next best."""
     others = np.delete(shares, label - 1, -1).max(-1)
-    return np.clip((shares[..., label - 1] - others) * 1.5 + 0.5, 0, 1)
+    return np.clip((shares[..., label - 1] - others) * 2.5 + 0.5, 0, 1)
 
 
 def _arm_coverage(arm: Arm, matte: Array, parts: Parts, weights: ArmWeights, body: Body) -> Cover:

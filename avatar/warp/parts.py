@@ -115,6 +115,14 @@ def _seeds(body: Body, inside: np.ndarray, lab: Array) -> np.ndarray:
         at_upper |= beside & (upper < 0.7 * fore)  # not the cuff of a forearm raised beside it
         at_upper &= (hand > 0.06 * unit) & ((fore > 0.08 * unit) | (along_upper < 0.1))
         at_fore = ((fore < 0.05 * unit) & (along_fore > 0.12)) | (hand < 0.022 * unit)
+        to_shoulder, to_wrist = shoulder - elbow, arm.wrist - elbow
+        # A folded forearm points at the camera and lies before the upper arm: all of its width is forearm.
+        if to_shoulder @ to_wrist > 0.6 * float(np.linalg.norm(to_shoulder) * np.linalg.norm(to_wrist)):
+            width = (fore < 0.11 * unit) & (along_fore > 0.1) & (along_fore < 0.85) & inside
+            at_upper &= ~width
+            colour = _typical(lab, width & (fore < 0.05 * unit))
+            if colour is not None:
+                at_fore |= width & (np.linalg.norm(lab - colour, axis=-1) < 0.12)
         arm_seeds.append((side, at_upper, at_fore))
         near |= ((upper < 0.19 * unit) & (along_upper > -0.3)) | (fore < 0.15 * unit) | (hand < 0.075 * unit)
         near |= (outside > 0) & (y > arm.shoulder[1] - 0.1 * unit)
@@ -123,29 +131,18 @@ def _seeds(body: Body, inside: np.ndarray, lab: Array) -> np.ndarray:
     narrow = np.where((y > neck[1] + 0.25 * unit) & (arm_near < 0.32 * unit), 0.36, 0.5)
     seeds[~near & ((from_axis < narrow * unit) | (y < neck[1] - 0.1 * unit))] = TRUNK
     seeds[(from_axis < 0.26 * unit) & (all_hands > 0.09 * unit) & (fore_near > 0.17 * unit)] = TRUNK
-    cloth = _typical(lab, (seeds == TRUNK) & inside & (y > neck[1]))
-    for side, at_upper, at_fore in arm_seeds:
-        arm = body.arms[side]
+    for side, at_upper, _ in arm_seeds:
         seeds[at_upper] = UPPER[side]
-        skin = _typical(lab, at_fore & inside)
-        if skin is None or cloth is None or np.linalg.norm(skin - cloth) < 0.08:
-            continue
-        # Bare skin beside a folded forearm: the walker would take it for forearm. A forearm is 0.12 sw thick on each
-        # side of its bone at the elbow and 0.065 at the wrist.
-        upper, along = segment_distance(x, y, arm.shoulder, arm.elbow)
-        fore, along_fore = segment_distance(x, y, arm.elbow, arm.wrist)
-        bare = (np.linalg.norm(lab - skin, axis=-1) < 0.06) & (along > 0.1) & (along < 0.85) & (upper < 0.13 * unit)
-        bare &= fore > (0.12 - 0.055 * np.clip(along_fore, 0, 1)) * unit
-        seeds[bare & (hand_maps[list(body.arms).index(side)] > 0.055 * unit)] = UPPER[side]
     for (side, _, at_fore), hand in zip(arm_seeds, hand_maps, strict=True):
         seeds[at_fore & (hand <= all_hands + 1e-3)] = FORE[side]
-    _tell_skin_from_sleeves(seeds, lab, body, arm_seeds, hand_maps)
+    _tell_skin_from_sleeves(seeds, lab, inside, body, arm_seeds, hand_maps)
     return seeds
 
 
 def _tell_skin_from_sleeves(
     seeds: np.ndarray,
     lab: Array,
+    inside: np.ndarray,
     body: Body,
     arm_seeds: list[tuple[str, np.ndarray, np.ndarray]],
     hand_maps: list[Array],
@@ -156,18 +153,25 @@ def _tell_skin_from_sleeves(
     the detector's forearm runs up to it: a folded forearm that points at the camera is drawn too long.
     """
     unit = body.unit
+    hue = np.array([0.3, 1, 1], np.float32)  # of Lab: the shaded side of an arm is as dark as a dark sleeve
     y, x = np.mgrid[: seeds.shape[0], : seeds.shape[1]].astype(np.float32) * 2 + 0.5
     for (side, at_upper, _), hand in zip(arm_seeds, hand_maps, strict=True):
         arm = body.arms[side]
-        skin, sleeve = _typical(lab, hand < 0.02 * unit), _typical(lab, at_upper)
-        if arm.hand is None or skin is None or sleeve is None or np.linalg.norm(skin - sleeve) < 0.08:
+        skin, sleeve = _typical(lab, inside & (hand < 0.02 * unit)), _typical(lab, inside & at_upper)
+        if arm.hand is None or skin is None or sleeve is None or np.linalg.norm(hue * (skin - sleeve)) < 0.05:
             continue
-        to_skin, to_sleeve = (np.linalg.norm(lab - colour, axis=-1) for colour in (skin, sleeve))
+        to_skin, to_sleeve = (np.linalg.norm(hue * (lab - colour), axis=-1) for colour in (skin, sleeve))
         share = to_sleeve / (to_skin + to_sleeve + 1e-6)
         upper, along = segment_distance(x, y, arm.shoulder, arm.elbow)
         fore, _ = segment_distance(x, y, arm.elbow, arm.wrist)
-        cloth = ((share < 0.35) & (upper < 0.22 * unit) & (along < 0.9) & (hand > 0.03 * unit)).astype(np.uint8)
+        cloth = ((share < 0.35) & (upper < 0.22 * unit) & (along < 0.9) & (hand > 0.03 * unit) & inside).astype(
+            np.uint8
+        )
         cloth = cv2.morphologyEx(cloth, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        _, pieces, stats, _ = cv2.connectedComponentsWithStats(cloth)
+        if len(stats) < 2:
+            continue
+        cloth = (pieces == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8)  # the sleeve, not shaded skin
         below_hem = cv2.distanceTransform(1 - cloth, cv2.DIST_L2, 5) * 2
         bare = (share > 0.6) & (upper < 0.14 * unit) & (along > 0.2) & (along < 0.9) & (hand > 0.045 * unit)
         seeds[bare & (below_hem < 0.1 * unit) & (seeds == FORE[side])] = 0
