@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pose.datasets.check import Dataset
 from pose.datasets.clip import Clip, Recording
-from pose.feature_sets import FEATURE_SETS, feature_rows, silence
+from pose.feature_sets import FEATURE_SETS, feature_rows, feature_width, silence
 from pose.representations.directions import DirectionVectors
 from pose.representations.vectors import MotionVectors
 from pose.speech import SpeechFeatures, speech_features
@@ -108,6 +108,8 @@ class FeatureCache:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.representation, self.feature_set, self.seed_frames = representation, feature_set, seed_frames
+        if feature_set is not None:
+            feature_width(feature_set)  # an unknown one is refused here
         needs_model = feature_set is not None and "wavlm" in FEATURE_SETS[feature_set]
         if needs_model and speech_model is None:
             raise ValueError(
@@ -115,7 +117,8 @@ class FeatureCache:
                 "as microsoft/wavlm-large, or take feature_set=acoustic"
             )
         self._speech_source = speech_model if needs_model else None
-        self._speech_model: SpeechModel | None = None
+        # Now, so that a network that is not there stops the run once and not every clip.
+        self._speech_model = None if self._speech_source is None else SpeechModel(self._speech_source)
         self._word_path = word_vectors
         self._words: WordVectors | None = None
         self._settings = {
@@ -182,10 +185,8 @@ class FeatureCache:
 
     def _heard(self, clip: Clip) -> SpeechFeatures:
         features = speech_features(clip.waveform, clip.fps)
-        if self._speech_source is None:
-            return features
         if self._speech_model is None:
-            self._speech_model = SpeechModel(self._speech_source)
+            return features
         return SpeechFeatures.join(list(self._speech_model.stream([features])))
 
     def _with_words(self, features: SpeechFeatures, clip: Clip) -> SpeechFeatures:
