@@ -115,7 +115,8 @@ def _seeds(body: Body, inside: np.ndarray, lab: Array) -> np.ndarray:
         at_upper |= beside & (upper < 0.7 * fore)  # not the cuff of a forearm raised beside it
         at_upper &= (hand > 0.06 * unit) & ((fore > 0.08 * unit) | (along_upper < 0.1))
         at_fore = ((fore < 0.05 * unit) & (along_fore > 0.12)) | (hand < 0.022 * unit)
-        to_shoulder, to_wrist = shoulder - elbow, arm.wrist - elbow
+        to_shoulder: Array = shoulder - elbow
+        to_wrist: Array = arm.wrist - elbow
         # A folded forearm points at the camera and lies before the upper arm: all of its width is forearm.
         if to_shoulder @ to_wrist > 0.6 * float(np.linalg.norm(to_shoulder) * np.linalg.norm(to_wrist)):
             width = (fore < 0.11 * unit) & (along_fore > 0.1) & (along_fore < 0.85) & inside
