@@ -103,7 +103,9 @@ def beat_consistency_positions(
         raise ValueError(f"mean_speed must be ({speed.shape[1]},) and above 0, got {np.shape(scale)}")
     speed = speed / scale
     middle = slice(EDGE_FRAMES, frames - EDGE_FRAMES)
-    asked = speed[middle] if variant == "ours" else speed  # the fault: the minimum's place in `middle` is taken for one here
+    asked = (
+        speed[middle] if variant == "ours" else speed
+    )  # the fault: the minimum's place in `middle` is taken for one here
     threshold = _POSITION_THRESHOLD[variant]
     start, end = 2 * SAMPLE_RATE, int((frames - EDGE_FRAMES) / 30 * SAMPLE_RATE)
     if fps != 30:

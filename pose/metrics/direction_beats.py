@@ -14,9 +14,14 @@ from pose.metrics.arrays import Double, finite, known
 from pose.metrics.beats import alignment, threshold_minima
 from pose.metrics.onsets import audio_beats
 
-VARIANTS = ("diffgesture_ted", "diffgesture_expressive", "ha2g_expressive")
+VARIANTS = ("diffgesture_ted", "diffgesture_expressive", "diffgesture_expressive_released", "ha2g_expressive")
 FPS, FRAMES = 15.0, 34
-_THRESHOLD = {"diffgesture_ted": 0.03, "diffgesture_expressive": 0.001, "ha2g_expressive": 0.03}
+_THRESHOLD = {
+    "diffgesture_ted": 0.03,
+    "diffgesture_expressive": 0.001,
+    "diffgesture_expressive_released": 0.001,
+    "ha2g_expressive": 0.03,
+}
 _FIRST = 2  # frame 1 is never asked, though it has two neighbours
 
 _TED_PAIRS = ((3, 4), (4, 5), (6, 7), (7, 8))
@@ -65,7 +70,9 @@ def angle_changes(directions: ArrayLike, variant: str = "diffgesture_ted") -> Do
     if not ted:
         normals = [np.cross(vectors[:, :, a], vectors[:, :, b]) for a, b in _PALMS]
         vectors = np.concatenate([vectors, np.stack(normals, 2)], 2)
-    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    # DiffGesture's released code for TED Expressive makes all 44 vectors of a frame one vector of length 1.
+    axes = (-2, -1) if variant == "diffgesture_expressive_released" else -1
+    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=axes, keepdims=True), 1e-12)
     pairs = np.array(_TED_PAIRS if ted else _EXPRESSIVE_PAIRS)
     cosine = (vectors[:, :, pairs[:, 0]] * vectors[:, :, pairs[:, 1]]).sum(-1)
     angle = np.arccos(np.clip(cosine, -1, 1)) / np.pi
@@ -81,7 +88,9 @@ def beat_consistency_directions(
     """BC, σ 0.1: mean over the audio beats of all windows; windows without motion or audio beats are left out.
 
     Motion beats are frames from the third on whose angle change is below both neighbours', one of them by at least the
-    threshold: 0.03, and 0.001 in DiffGesture's code for TED Expressive (HA2G: 0.03), so that those two differ.
+    threshold: 0.03, and 0.001 in DiffGesture's code for TED Expressive (HA2G: 0.03), so that those two differ. That
+    code also divides all bones of a frame by their common length instead of each by its own, which shrinks the angles'
+    changes: "diffgesture_expressive_released". "diffgesture_expressive" has its threshold and unit bones.
     """
     score, count = window_scores(waveforms, directions, variant)
     if not count.any():

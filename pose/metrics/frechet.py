@@ -33,7 +33,9 @@ def frechet_distance(first: ArrayLike, second: ArrayLike, variant: str = "symmet
     """
     a, b = finite(first, "first", dimensions=2, least=2), finite(second, "second", dimensions=2, least=2)
     if a.shape[1] != b.shape[1]:
-        raise ValueError(f"features must have one width, got {a.shape[1]} and {b.shape[1]}: are they of one extractor?")
+        raise ValueError(
+            f"features must have one width, got {a.shape[1]} and {b.shape[1]}: are they of one extractor?"
+        )
     return gaussian_distance(*moments(a), *moments(b), variant)
 
 
