@@ -107,7 +107,9 @@ def _seeds(body: Body, inside: np.ndarray, lab: Array) -> np.ndarray:
         hand = hand_distance(arm, size, 0.5) * 2
         hand_maps.append(hand)
         fore_near = np.minimum(fore_near, fore)
-        arm_near = np.minimum(arm_near, upper)
+        bone = arm.elbow - arm.shoulder
+        if body.outward(side) * bone[0] > 0.35 * np.linalg.norm(bone):  # a hanging arm lies against the trunk
+            arm_near = np.minimum(arm_near, upper)
         bone_x = shoulder[0] + (elbow - shoulder)[0] * np.clip(along_upper, 0, 1)
         outside = body.outward(side) * (x - bone_x)  # > 0 on the side of the bone that points away from the trunk
         at_upper = (upper < 0.055 * unit) & (along_upper > 0.12)
@@ -128,7 +130,7 @@ def _seeds(body: Body, inside: np.ndarray, lab: Array) -> np.ndarray:
         near |= ((upper < 0.19 * unit) & (along_upper > -0.3)) | (fore < 0.15 * unit) | (hand < 0.075 * unit)
         near |= (outside > 0) & (y > arm.shoulder[1] - 0.1 * unit)
     all_hands = np.min(hand_maps, axis=0)
-    # below the armpits the trunk is narrower than the shoulders: what hangs beside it belongs to a sleeve
+    # below the armpits the trunk is narrower than the shoulders: what hangs from an arm held away is its sleeve
     narrow = np.where((y > neck[1] + 0.25 * unit) & (arm_near < 0.32 * unit), 0.36, 0.5)
     seeds[~near & ((from_axis < narrow * unit) | (y < neck[1] - 0.1 * unit))] = TRUNK
     seeds[(from_axis < 0.26 * unit) & (all_hands > 0.09 * unit) & (fore_near > 0.17 * unit)] = TRUNK
@@ -178,7 +180,9 @@ def _tell_skin_from_sleeves(
         seeds[bare & (below_hem < 0.1 * unit) & (seeds == FORE[side])] = 0
         seeds[bare & (below_hem < 0.05 * unit)] = UPPER[side]
         fingers = (fore > 0.12 * unit) & (hand < 0.12 * unit)
+        bone_x = arm.shoulder[0] + (arm.elbow - arm.shoulder)[0] * np.clip(along, 0, 1)
         fingers &= (upper < 0.25 * unit) & (along < 0.95)
+        fingers &= body.outward(side) * (x - bone_x) > -0.05 * unit  # towards the trunk, its cloth looks the same
         seeds[fingers & (hand > 0.028 * unit) & (share < 0.25)] = UPPER[side]
         seeds[fingers & (hand < 0.05 * unit) & (share > 0.75)] = FORE[side]
 
