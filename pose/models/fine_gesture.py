@@ -141,16 +141,23 @@ class _Block(nn.Module):
 
 
 class _AdaIN(nn.Module):
-    """Adaptive instance norm over time (Huang and Belongie 2017): scale and shift from the modulation (B, Y + E)."""
+    """Adaptive instance norm over time (Huang and Belongie 2017): scale and shift from the modulation (B, Y + E).
+
+    Both start at zero, so that a new block does nothing: a normalised branch has unit variance however small its
+    weights, and sixteen of them would drown the noised sample in the residual stream.
+    """
 
     def __init__(self, width: int, style_width: int) -> None:
         super().__init__()
         self.style = nn.Linear(style_width, 2 * width)
         self.level = nn.Linear(width, 2 * width)
         self.style_width = style_width
+        for layer in (self.style, self.level):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, branch: Tensor, modulation: Tensor) -> Tensor:
         style, level = modulation.split((self.style_width, modulation.shape[-1] - self.style_width), -1)
         scale, shift = (self.style(style) + self.level(level))[:, None].chunk(2, -1)
         branch = F.instance_norm(branch.transpose(1, 2)).transpose(1, 2)
-        return branch * (1 + scale) + shift
+        return branch * scale + shift

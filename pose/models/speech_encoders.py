@@ -35,14 +35,15 @@ class WaveformEncoder(nn.Module):
 class ResidualWaveformEncoder(nn.Module):
     """Six residual blocks of two convolutions, then two layers: the shape of CaMN's encoder (Liu et al. 2022).
 
-    Its total stride of 1080 is near the 1067 samples of a frame at 15 fps. Kernels and widths are CaMN's; the order of
-    normalisation is ours.
+    Its total stride of 1080 is near the 1067 samples of a frame at 15 fps. Kernels and widths are CaMN's; the
+    order of normalisation is ours.
     """
 
     def __init__(self, width: int = 128) -> None:
         super().__init__()
-        sizes = ((1, 32, 5), (32, 32, 6), (32, 32, 1), (32, 64, 6), (64, 64, 1), (64, width, 6))  # in, out, stride
-        self.blocks = nn.ModuleList(_Block(*size) for size in sizes)
+        low, middle = width // 4, width // 2  # 32 and 64 in CaMN
+        sizes = ((1, low, 5), (low, low, 6), (low, low, 1), (low, middle, 6), (middle, middle, 1), (middle, width, 6))
+        self.blocks = nn.ModuleList(_Block(*size) for size in sizes)  # in, out, stride
         self.out = nn.Sequential(nn.Linear(width, width), nn.LeakyReLU(0.1), nn.Linear(width, width))
 
     def forward(self, waveform: Tensor, frames: int) -> Tensor:
@@ -57,12 +58,12 @@ class _Block(nn.Module):
     def __init__(self, channels: int, out: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv1d(channels, out, 15, stride, 7), nn.BatchNorm1d(out), nn.LeakyReLU(0.2),
-            nn.Conv1d(out, out, 15, 1, 7), nn.BatchNorm1d(out),
+            nn.Conv1d(channels, out, 15, stride, 7), nn.GroupNorm(1, out), nn.LeakyReLU(0.2),
+            nn.Conv1d(out, out, 15, 1, 7), nn.GroupNorm(1, out),
         )  # fmt: skip
         same = stride == 1 and channels == out
         self.shortcut = (
-            nn.Identity() if same else nn.Sequential(nn.Conv1d(channels, out, 15, stride, 7), nn.BatchNorm1d(out))
+            nn.Identity() if same else nn.Sequential(nn.Conv1d(channels, out, 15, stride, 7), nn.GroupNorm(1, out))
         )
 
     def forward(self, features: Tensor) -> Tensor:

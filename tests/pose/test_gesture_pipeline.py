@@ -76,6 +76,8 @@ def build(system: str, scheduler: str = "ddim", **changes) -> GesturePipeline:
         codec.fit_latents([vectors])
         codec.revive(codec(vectors).latents, torch.ones(32, dtype=torch.bool), torch.Generator().manual_seed(0))
         codec.decoder[-1].weight.data.mul_(20.0)
+    for value in model.parameters():  # away from weights that start at zero
+        value.data.add_(0.02 * torch.randn_like(value))
     # Untrained networks say little: louder heads, so that every condition shows.
     heads = [model.pose_out] if isinstance(model.pose_out, torch.nn.Linear) else model.pose_out.modules()
     for head in heads:

@@ -18,7 +18,8 @@ WINDOW = {"frames": 6, "seed_frames": 2}
 
 def tiny_models():
     trunk = {**TINY_TRUNK, "local_window": 3}
-    return [
+    torch.manual_seed(0)
+    models = [
         DiffuseStyleGesture(9, 5, 3, **WINDOW, **trunk, style_width=8),
         DiffuseStyleGesture(9, 5, 3, **WINDOW, **trunk, seed_mode="frames", seed_dropout=0.0),
         HolisticDiffusion(5, 4, speech_dim=5, style_dim=3, **WINDOW, **trunk),
@@ -26,6 +27,10 @@ def tiny_models():
         DiffGesture(9, 3, **WINDOW, width=16, speech_width=4, blocks=1, heads=2),
         FineGesture(9, 3, **WINDOW, width=16, speech_width=8, layers=1, heads=2),
     ]
+    for model in models:
+        for value in model.parameters():  # away from weights that start at zero
+            value.data.add_(0.02 * torch.randn_like(value))
+    return models
 
 
 NAMES = ("style", "style-plus", "holistic", "holistic-gesture", "diff", "fine")
