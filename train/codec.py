@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast, reduce
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -76,9 +77,11 @@ class CodecTask(Task):
         # Not in the last fifth: the decoder must get used to the codes it will have.
         if not (every and self.codec.config.quantize) or step % every or step > 0.8 * self.config.loop.steps:
             return
-        if bool((self.used == 0).any()):
+        used = reduce(self.used, "sum")  # of all processes, which then move the same codes to the same places
+        if bool((used == 0).any()):
             latents = self.codec.encoder(batch["vectors"].transpose(1, 2)).transpose(1, 2)
-            self.codec.revive(latents, self.used == 0)
+            self.codec.revive(latents, used == 0)
+            self.codec.book.weight.copy_(broadcast(self.codec.book.weight.detach()))
         self.used.zero_()
 
     def save(self, folder: Path) -> None:

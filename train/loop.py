@@ -163,6 +163,11 @@ def train(config: Any, task: Task, training: Dataset, validation: Dataset) -> Pa
     loader = accelerator.prepare(loader)
     batches = iter(loader)
 
+    if start == 0:
+        with averaged:
+            values = _validate(accelerator, module, validation, loop)
+        _log(accelerator, output, 0, {f"validation/{name}": value for name, value in values.items()})
+
     # 3. Train
     began, began_step = time.monotonic(), start
     for step in range(start, loop.steps):
@@ -275,13 +280,13 @@ def _log(accelerator: Accelerator, output: Path, step: int, values: dict[str, fl
 
 
 def _forget_after(path: Path, step: int) -> None:
-    """Leave out log lines of steps that will be done again; a half-written last line too."""
+    """Leave out log lines of what will be done again; a half-written last line too."""
     if not path.exists():
         return
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
+            if 0 < step >= json.loads(line)["step"]:
                 kept.append(line + "\n")
         except ValueError:
             continue

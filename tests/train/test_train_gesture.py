@@ -73,9 +73,9 @@ def test_system_trains_and_samples(system, corpus, tmp_path, babble):
     assert train(arguments(system, corpus, tmp_path, "loop.steps=2", "loop.checkpoint_every=2")) == 0
     pipeline = GesturePipeline.from_pretrained(tmp_path / "run" / "best")
     logged = losses(tmp_path / "run")
-    assert len(logged) == 3 and np.isfinite(logged[-1]["validation/loss"])
+    assert len(logged) == 4 and np.isfinite(logged[-1]["validation/loss"])
     if system == "holistic":
-        assert {"gesture", "expression", "share_gesture", "sigma_expression"} <= set(logged[0])
+        assert {"gesture", "expression", "share_gesture", "sigma_expression"} <= set(logged[1])
         state = load_file(tmp_path / "run" / "best" / "uncertainty" / "diffusion_pytorch_model.safetensors")
         assert state["log_sigma"].abs().min() > 0  # the weights move
     motion = pipeline(speech_features(babble(3.0), pipeline.fps), steps=2).motions[0]
@@ -117,7 +117,7 @@ def test_killed_and_resumed_is_as_if_never_killed(corpus, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
-    assert len(losses(killed / "run")) == 6
+    assert len(losses(killed / "run")) == 7
     # A checkpoint that was being written and a log line cut in half are left behind too.
     (killed / "run" / "checkpoints" / ".step_00000006.part").mkdir()
     with open(killed / "run" / "losses.jsonl", "a") as file:
