@@ -103,9 +103,8 @@ def beat_consistency_positions(
         raise ValueError(f"mean_speed must be ({speed.shape[1]},) and above 0, got {np.shape(scale)}")
     speed = speed / scale
     middle = slice(EDGE_FRAMES, frames - EDGE_FRAMES)
-    asked = (
-        speed[middle] if variant == "ours" else speed
-    )  # the fault: the minimum's place in `middle` is taken for one here
+    # The released fault: a place counted from frame 60 is looked up from frame 0.
+    asked = speed[middle] if variant == "ours" else speed
     threshold = _POSITION_THRESHOLD[variant]
     start, end = 2 * SAMPLE_RATE, int((frames - EDGE_FRAMES) / 30 * SAMPLE_RATE)
     if fps != 30:
@@ -130,8 +129,8 @@ def beat_consistency_arms(waveforms: Sequence[ArrayLike], positions: Sequence[Ar
     """TalkSHOW's BC, σ 0.1: `positions` (F, J, 3) of SMPL-X's joints in metres, J at least 22, one for each waveform.
 
     Four scalar products of neighbouring arm bones go through an arc cosine without being divided by the lengths, so
-    the unit matters. Minima of the change of each angle that rise by 0.01 on one side are beats. All audio beats of all
-    clips are averaged, once for each angle that has beats. (The released code also moves the joints of its input.)
+    the unit matters. Minima of the change of each angle that rise by 0.01 on one side are beats. All audio beats of
+    all clips are averaged, once for each angle that has beats. (The released code also moves the joints of its input.)
     """
     if len(waveforms) != len(positions) or not len(positions):
         raise ValueError(f"one waveform a motion is needed, got {len(waveforms)} and {len(positions)}")

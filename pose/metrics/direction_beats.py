@@ -58,8 +58,8 @@ _EXPRESSIVE_CHANGES = (
 def angle_changes(directions: ArrayLike, variant: str = "diffgesture_ted") -> Double:
     """(W, F): the weighted mean change of the angles between bones; 0 in frame 0.
 
-    `directions` (W, F, K, 3): bone directions with the mean vector added back (HA2G's published values lacked it). They
-    need not be of length 1; palm normals are taken before they are made so.
+    `directions` (W, F, K, 3): bone directions with the mean vector added back (HA2G's published values lacked it).
+    They need not be of length 1; palm normals are taken before they are made so.
     """
     known(variant, VARIANTS)
     vectors = finite(directions, "directions", dimensions=4)

@@ -20,8 +20,8 @@ LATENT_PAIRS = 500
 def l1_diversity(clips: Sequence[ArrayLike], variant: str = "emage") -> float:
     """BEAT's L1div: sum over frames and numbers of |x - mean of the clip|, divided by the number of all frames.
 
-    "emage": clips are (F, D), in the papers positions of 55 joints in metres, whole files. "beat": clips are (W, F, D),
-    the overlapping windows of one file laid end to end, in the papers 141 Euler angles in degrees, 34 frames every 10.
+    "emage": clips (F, D), in the papers positions of 55 joints in metres, whole files. "beat": clips (W, F, D), the
+    windows of one file laid end to end, in the papers 141 Euler angles in degrees, 34 frames every 10.
     The unit is that of the input times D: numbers of different widths cannot be compared.
     """
     known(variant, ("emage", "beat"))

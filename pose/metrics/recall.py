@@ -51,7 +51,7 @@ def srgr(
 def pck(predicted: ArrayLike, target: ArrayLike, variant: str = "beat", threshold: float = 0.5) -> float:
     """Share of correct keypoints or motion (PCK, PCM) after DiffSHEG, on *normalised* pose parameters (..., D).
 
-    "beat": triples of numbers count as a joint, their L2 distance is below `threshold`. "show": each number for itself.
+    "beat": triples of numbers count as a joint, their L2 distance is below `threshold`. "show": each number alone.
     """
     known(variant, ("beat", "show"))
     a, b = finite(predicted, "predicted", dimensions=(1, 2, 3)), finite(target, "target", dimensions=(1, 2, 3))

@@ -82,7 +82,7 @@ def range_of_motion(rotations: ArrayLike) -> float:
 
 
 def gesture_space(wrists: ArrayLike) -> float:
-    """Litres: the box of the 5th to 95th percentiles of each wrist's place (F, 2, 3) relative to the chest, mean of 2."""
+    """Litres: the box of the 5th to 95th percentiles of each wrist's place (F, 2, 3) from the chest, mean of both."""
     values = finite(wrists, "wrists", dimensions=3, least=2)
     low, high = np.percentile(values, [5, 95], axis=0)
     return float((high - low).prod(-1).mean() / 1000.0)
