@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import broadcast, reduce
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from pose.representations.vectors import MotionVectors
 from train.config import LoopConfig, load_config
 from train.features import FeatureCache
 from train.gesture import DataConfig, RepresentationConfig, build_representation, load_clips
-from train.loop import Task, fail, train
+from train.loop import Task, fail, say, train
 from train.windows import GestureWindows
 
 FIT_WINDOWS = 4096  # for the mean and deviation of the latents
@@ -50,6 +51,8 @@ class CodecConfig:
 
 class CodecTask(Task):
     """Reconstruction and vector quantisation."""
+
+    used: Tensor  # (N,) how often each code was taken since the last look
 
     def __init__(
         self, config: CodecConfig, codec: MotionCodec, representation: MotionVectors, windows: GestureWindows
@@ -93,7 +96,7 @@ class CodecTask(Task):
         step = max(1, len(self.windows) // FIT_WINDOWS)
         subset = torch.utils.data.Subset(self.windows, range(0, len(self.windows), step))
         for batch in DataLoader(subset, batch_size=64):
-            yield batch["vectors"].to(self.codec.latent_mean.device)
+            yield batch["vectors"].to(self.used.device)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -105,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
         best = run(load_config(CodecConfig, arguments[0], arguments[1:]))
     except ValueError as error:
         return fail(error)
-    print(f"best checkpoint: {best}")
+    say(f"best checkpoint: {best}")
     return 0
 
 
@@ -115,7 +118,7 @@ def run(config: CodecConfig) -> Path:
     representation = build_representation(config.representation)
     cache = FeatureCache(config.data.cache, representation, None, 0)
     clips = load_clips(config.data, cache)
-    representation.fit(clip.vectors for clip in clips["train"])
+    representation.fit(clip.vectors.astype(np.float64) for clip in clips["train"])
     make = MotionCodec.small if config.small else MotionCodec
     try:
         codec = make(pose_dim=representation.dim, **config.model)
@@ -123,7 +126,7 @@ def run(config: CodecConfig) -> Path:
         raise ValueError(f"model: {error}") from None
     training = GestureWindows(clips["train"], representation, config.frames, 0, config.data.stride)
     validation = GestureWindows(clips["val"], representation, config.frames, 0, config.frames)
-    print(
+    say(
         f"codec: {sum(p.numel() for p in codec.parameters()):,} parameters for {representation.dim} numbers a frame; "
         f"{len(training)} windows to train, {len(validation)} to validate"
     )

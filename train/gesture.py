@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ from pose.representations.zeroeggs import RootSpaceVectors
 from pose.sampling import scheduler_for
 from train.config import LoopConfig, load_config
 from train.features import ClipArrays, FeatureCache
-from train.loop import Task, fail, train
+from train.loop import Task, fail, say, train
 from train.showing import show_samples
 from train.windows import GestureWindows
 
@@ -63,6 +64,7 @@ class RepresentationConfig:
 
     kind: str = "matrix"
     options: dict[str, Any] = field(default_factory=dict)
+    centre_only: bool = False  # directions as published: the mean is taken away, nothing is scaled
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class GestureConfig:
     seed_drop: float = 0.1  # ours: share of batches without any seed, as a recording begins
     steps: int | None = 25  # of sampling, saved with the pipeline
     guidance: float = 1.0  # γ, saved with the pipeline
+    clip: float | None = None  # deviations that sampling holds clean samples within, saved with the pipeline
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self) -> None:
@@ -139,6 +142,17 @@ def build_model(
         )
     except TypeError as error:
         raise ValueError(f"model: {error}") from None
+
+
+def fit_statistics(representation: MotionVectors, config: RepresentationConfig, clips: Sequence[ClipArrays]) -> None:
+    """Mean and deviation of the training clips."""
+    raw = (clip.vectors.astype(np.float64) for clip in clips)
+    if not config.centre_only:
+        representation.fit(raw)
+    elif isinstance(representation, DirectionVectors):
+        representation.fit_mean(list(raw))
+    else:
+        raise ValueError("representation.centre_only is for directions alone: other numbers have units")
 
 
 class GestureTask(Task):
@@ -242,7 +256,7 @@ def main(argv: list[str] | None = None) -> int:
         best = run(load_config(GestureConfig, arguments[0], arguments[1:]))
     except ValueError as error:
         return fail(error)
-    print(f"best checkpoint: {best}")
+    say(f"best checkpoint: {best}")
     return 0
 
 
@@ -265,7 +279,7 @@ def run(config: GestureConfig) -> Path:
     )
     clips = load_clips(data, cache)
     if codec is None:
-        representation.fit(clip.vectors for clip in clips["train"])
+        fit_statistics(representation, config.representation, clips["train"])
     styles = sorted({clip.style for clip in clips["train"]}) if data.styles_named else []
     speakers = sorted({clip.speaker for clip in clips["train"]}) if data.speakers_named else []
     speech_dim = 1 if data.feature_set is None else clips["train"][0].speech.shape[1]
@@ -273,7 +287,7 @@ def run(config: GestureConfig) -> Path:
     model = build_model(config, representation, codec, speech_dim, len(styles) + len(speakers))
     pipeline = GesturePipeline(
         model, scheduler_for("dpm++", model), representation, codec, data.feature_set, styles, speakers,
-        steps=config.steps, guidance=config.guidance,
+        steps=config.steps, guidance=config.guidance, clip=config.clip,
     )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
     frames = model.config.frames
@@ -286,7 +300,7 @@ def run(config: GestureConfig) -> Path:
 
     training, validation = windows("train", data.stride), windows("val", frames - seed_frames)
     count = sum(parameter.numel() for parameter in model.parameters())
-    print(
+    say(
         f"{config.system}: {count:,} parameters; {len(clips['train'])} clips in {len(training)} windows to train, "
         f"{len(clips['val'])} in {len(validation)} to validate; styles {styles}, speakers {speakers}"
     )

@@ -336,6 +336,12 @@ def _crossed(step: int, every: int, period: int) -> bool:
     return period > 0 and step // period > (step - every) // period
 
 
+def say(text: str) -> None:
+    """Print once, however many processes train."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(text, flush=True)
+
+
 def fail(error: ValueError) -> int:
     """One line for the person at the keyboard."""
     print(f"error: {error}", file=sys.stderr)

@@ -28,11 +28,9 @@ def show_samples(
         features = speech_features(waveform, pipeline.fps)
         if pipeline.config.feature_set not in (None, "acoustic", "acoustic_words"):
             continue  # a speech network would be needed here; infer/gesture.py has one
-        choice = {
-            "style": clip.style if clip.style in pipeline.config.styles else None,
-            "speaker": clip.speaker if clip.speaker in pipeline.config.speakers else None,
-        }
-        made = pipeline(features, **choice).motions[0]
+        style = clip.style if clip.style in pipeline.config.styles else None
+        speaker = clip.speaker if clip.speaker in pipeline.config.speakers else None
+        made = pipeline(features, style=style, speaker=speaker).motions[0]
         frames = draw_figure(made, label="model")
         if loaded.motion is not None:
             count = min(len(frames), len(loaded.motion))
@@ -43,6 +41,7 @@ def show_samples(
             soundfile.write(sound, waveform, SAMPLE_RATE)
             name = clip.name.replace("/", "_")
             path = folder / f"step_{step:08d}_{name}.mp4"
-            with VideoWriter(path, frames.shape[1:3], pipeline.fps, len(frames), sound) as writer:
+            size = (frames.shape[1], frames.shape[2])
+            with VideoWriter(path, size, pipeline.fps, len(frames), sound) as writer:
                 for frame in frames:
                     writer.write(frame)
