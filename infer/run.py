@@ -12,7 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from pose.pipeline import GesturePipeline
 
 T = TypeVar("T")
 
@@ -43,6 +46,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--fps", default=25.0, type=float, help="frames a second, 10 to 60")
     add("--seed", default=0, type=int, help="another seed, another performance")
     add("--motion-in", type=Path, help="use this .bvh or .npz motion instead of the speech's")
+    add("--gesture-model", help="gestures of a model of train/gesture.py: a folder or hub id; without one, prosody")
+    add("--style", help="of the gesture model: a name, or weights as in happiness=1.5 or happiness=0.5,sadness=0.5")
+    add("--speaker", help="of the gesture model: a name, or weights as for --style")
+    add("--speech-model", help="folder or hub id of the speech network that the gesture model hears, if it needs one")
     add("--motion-out", type=Path, help="write the motion as .bvh, or as .npz with the face")
     add("--driving", type=Path, help="take the motion from a video of another person")
     add("--keypoints-out", type=Path, help="write the driving keypoints as .npz")
@@ -62,8 +69,14 @@ def check_arguments(args: argparse.Namespace) -> None:
 
     if not 10 <= args.fps <= 60:
         raise ValueError(f"--fps must be 10 to 60, got {args.fps:g}")
-    if args.motion_in and args.driving:
-        raise ValueError("--motion-in and --driving both give the motion; pass one of them")
+    sources = [
+        f"--{name}" for name in ("motion-in", "driving", "gesture-model") if getattr(args, name.replace("-", "_"))
+    ]
+    if len(sources) > 1:
+        raise ValueError(f"{' and '.join(sources)} each give the motion; pass one of them")
+    for option in ("style", "speaker", "speech-model"):
+        if getattr(args, option.replace("-", "_")) is not None and not args.gesture_model:
+            raise ValueError(f"--{option} belongs to a gesture model; pass --gesture-model too")
     if args.motion_out and args.driving:
         raise ValueError("--motion-out has nothing to write with --driving; use --keypoints-out")
     check_output(args.output)
@@ -159,6 +172,7 @@ def run(args: argparse.Namespace) -> str:
     from pose.motion import Motion
 
     device = choose_device(args.device)
+    gestures = load_gestures(args, device) if args.gesture_model else None
     pipeline = load_model(args.model, args.fps, device) if args.model else None
     synthesis = Synthesis(photo, size, args.fps, args.seed, device)
     if synthesis.detection.people > 1:
@@ -170,7 +184,13 @@ def run(args: argparse.Namespace) -> str:
     if args.driving:
         keypoints = exactly(synthesis.driven_keypoints(args.driving), frames)
     else:
-        moves = synthesis.with_speech_face(motion, speech) if motion else synthesis.speech_motion(speech)
+        if motion is not None:
+            moves = synthesis.with_speech_face([motion], speech)
+        elif gestures is not None:
+            pipe, choice = gestures
+            moves = exactly(synthesis.gesture_motion(pipe, speech, args.speech_model, **choice), frames)
+        else:
+            moves = synthesis.speech_motion(speech)
         keypoints = synthesis.keypoints(kept(moves, motions))
     sheet = ContactSheet(frames, args.fps) if args.preview else None
     keypoints = kept(sheet.watch(keypoints) if sheet else keypoints, points)
@@ -178,7 +198,7 @@ def run(args: argparse.Namespace) -> str:
     # 4. Frames, written as they come. Of a model, each window depends on the one before: it cannot be taken up again.
     key = None
     if pipeline is None:
-        settings = (disclosure(), size, args.fps, args.seed)
+        settings = (disclosure(), size, args.fps, args.seed, args.gesture_model, args.style, args.speaker)
         key = work_key(settings, (args.image, args.audio, args.motion_in, args.driving))
     with ExitStack() as stack:
         sound = stack.enter_context(playable_sound(args.audio, speech))
@@ -207,6 +227,16 @@ def run(args: argparse.Namespace) -> str:
         save_atomically(args.output.with_suffix(".png"), sheet.save)
     means = f"by the video model {args.model}" if args.model else "by geometry alone (no --model)"
     return f"{args.output}: {plan}, made {means} in {time.monotonic() - began:.1f} s"
+
+
+def load_gestures(args: argparse.Namespace, device: str) -> tuple[GesturePipeline, dict[str, Any]]:
+    """The gesture model and the chosen style and speaker; ValueError names the ones it knows."""
+    from infer.gesture import load_gesture_model, parse_choice
+
+    pipeline = load_gesture_model(args.gesture_model, device=device)
+    choice = {"style": parse_choice(args.style, "--style"), "speaker": parse_choice(args.speaker, "--speaker")}
+    pipeline.style_vector(**choice)
+    return pipeline, choice
 
 
 def save_motion(path: Path, motion: object) -> None:

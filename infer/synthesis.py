@@ -5,7 +5,7 @@ Every stage is a generator of chunks, so memory does not depend on the length of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import tee
 from pathlib import Path
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from avatar.sizes import MULTIPLE, crop_to_aspect, resize, working_size
 from pose.keypoints import Keypoints
-from pose.motion import Motion
+from pose.motion import EXPRESSION_NAMES, Motion
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from avatar.pipeline import AvatarPipeline
     from avatar.warp.prior import Prior
+    from pose.pipeline import GesturePipeline
     from pose.speech import SpeechFile
 
 DETECTION_SIDE = 1536  # the longer side of what the detector sees: beyond it no hand or face was found better (ours)
@@ -65,13 +66,27 @@ class Synthesis:
 
         return ProsodyMotion(self.seed, self.fps).stream(speech.features(self.fps))
 
-    def with_speech_face(self, motion: Motion, speech: SpeechFile) -> Iterator[Motion]:
-        """A given motion of as many frames as the speech; a face it does not know (BVH) is taken from the speech."""
-        start = 0
-        for spoken in self.speech_motion(speech):
-            part = motion[slice(start, start + len(spoken))]
-            start += len(spoken)
-            yield part if part.expression is not None else replace(part, expression=spoken.expression)
+    def with_speech_face(self, motions: Iterable[Motion], speech: SpeechFile) -> Iterator[Motion]:
+        """Motion as it comes; where it does not know the face (BVH, gestures alone), lips and eyes of the speech."""
+        spoken = self.speech_motion(speech)
+        face = np.zeros((0, len(EXPRESSION_NAMES)), np.float32)
+        for motion in motions:
+            if motion.expression is None:
+                while len(face) < len(motion) and (more := next(spoken, None)) is not None:
+                    face = np.concatenate([face, more.expression])  # type: ignore[list-item]
+                if len(face) < len(motion):  # a motion that outlasts the speech keeps the last face
+                    face = np.concatenate([face, np.repeat(face[-1:], len(motion) - len(face), axis=0)])
+                motion, face = replace(motion, expression=face[: len(motion)]), face[len(motion) :]
+            yield motion
+
+    def gesture_motion(
+        self, pipeline: GesturePipeline, speech: SpeechFile, speech_model: str | None = None, **choice: Any
+    ) -> Iterator[Motion]:
+        """Motion of a trained gesture model at this video's rate; `choice`: style and speaker, as for its `stream`."""
+        from infer.gesture import heard, resampled_stream
+
+        made = pipeline.stream(heard(pipeline, speech, speech_model), seed=self.seed, **choice)
+        return self.with_speech_face(resampled_stream(made, self.fps), speech)
 
     def keypoints(self, motion: Iterator[Motion]) -> Iterator[Keypoints]:
         """The photo's own body and face under a motion."""
