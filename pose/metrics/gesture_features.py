@@ -85,7 +85,7 @@ class GestureFeatures(StrictModel):
             raise ValueError(
                 "this copy of Rhetor has no FGD extractor; train one with train/fgd.py and pass its folder"
             )
-        return cls.from_pretrained(SHIPPED)  # type: ignore[no-any-return]
+        return cls.from_pretrained(SHIPPED)
 
     def fit(self, windows: Tensor) -> None:
         """Centre and scale by the training windows (W, 34, 282)."""

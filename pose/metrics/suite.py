@@ -141,7 +141,7 @@ class Body:
 
 
 def measure_audio(body: Body, waveform: Array, mean_speed: Double | None = None) -> Values:
-    """Everything that needs the sound; `waveform` (N,) starts with the motion. `mean_speed` (55,) of the true motion."""
+    """All that needs the sound; `waveform` (N,) starts with the motion; `mean_speed` (55,) m/s of the true motion."""
     result = Values()
     speed = body.mean_speed if mean_speed is None else mean_speed
 
