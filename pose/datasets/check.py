@@ -93,7 +93,7 @@ def check(dataset: Dataset, progress: Callable[[str], None] | None = None) -> Re
         try:
             clip = dataset.load(recording)
         except (ValueError, OSError) as error:
-            report.unusable.append((recording.name, str(error)))
+            report.unusable.append((recording.name, str(error).removeprefix(f"{recording.name}: ")))
             continue
         report.usable += 1
         report.seconds += clip.duration_s

@@ -1,9 +1,9 @@
 """Convert the published TED LMDBs from pyarrow.serialize to plain .npz values, once.
 
-pyarrow removed its `deserialize` in version 14, so this runs in an environment of its own, and imports nothing else
-of this project (Python 3.7 to 3.11; not tried on the published 16 GB files themselves):
+pyarrow 10 was the last with `deserialize`, so this runs in an environment of its own, and imports nothing else
+of this project (Python 3.7 to 3.11; tried on records of its own with pyarrow 10, not on the published 16 GB):
 
-    python -m venv ted && ted/bin/pip install "pyarrow<14" "numpy<2" lmdb
+    python -m venv ted && ted/bin/pip install "pyarrow<11" "numpy<2" lmdb
     ted/bin/python pose/datasets/ted_convert.py ted_dataset/lmdb_train converted/lmdb_train
 
 pyarrow's format can carry pickled objects, so convert only files from a source that you trust.
