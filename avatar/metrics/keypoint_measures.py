@@ -24,21 +24,27 @@ GROUPS = {
 ALL_POINTS = [k for group in GROUPS.values() for k in group]
 
 
-def hand_confidence(keypoints: Keypoints, variant: Literal["all", "seen"] = "all") -> float:
-    """HKC in [0, 1], higher is better: mean confidence of the hands' 42 points over all frames.
+def hand_confidence(keypoints: Keypoints, variant: Literal["all", "in_view", "seen"] = "all") -> float:
+    """HKC in [0, 1], higher is better: mean confidence of the hands' points over frames and hands.
 
-    `all`: a hand that is not found counts 0, whether it is out of the picture or too blurred to be one. `seen`: only
-    points of at least SURE count, so hands out of view cost nothing; ValueError when there are none.
+    `all`: both hands in every frame; one that is not found counts 0, whether it is out of the picture or too blurred
+    to be one. `in_view`: only hands that are found or whose wrist lies in the picture. `seen`: only hands that are
+    found, so a hand that is spoiled altogether costs nothing. ValueError when no hand is ever in view or, for `seen`,
+    found: a video of a head has no HKC.
     """
-    confidence = keypoints.confidence[:, HAND_POINTS].astype(np.float64)
-    if not len(confidence):
-        raise ValueError("no frames to measure; pass at least one")
-    if variant == "all":
-        return float(confidence.mean())
-    seen = confidence >= SURE
-    if not seen.any():
+    if variant not in ("all", "in_view", "seen"):
+        raise ValueError(f"variant must be all, in_view or seen, got {variant!r}")
+    height, width = keypoints.size
+    confidence = np.stack([keypoints.confidence[:, part].mean(axis=1) for part in HANDS.values()], axis=1)
+    wrists = keypoints.points[:, 9:11]
+    found = confidence >= SURE
+    in_view = found | ((wrists > 0) & (wrists < (width, height))).all(axis=-1)  # (F, 2)
+    if not in_view.any():
+        raise ValueError("no hand is in the picture in any frame")
+    if variant == "seen" and not found.any():
         raise ValueError("no hand was found in any frame")
-    return float(confidence[seen].mean())
+    chosen = {"all": np.ones_like(found), "in_view": in_view, "seen": found}[variant]
+    return float(confidence[chosen].astype(np.float64).mean())
 
 
 def hand_variance(

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 Double = NDArray[np.float64]
 
 MAX_LAG_S = 0.4  # further off, no one takes the sound for the mouth's
-TREND_S = 1.0  # slower changes are smiles, posture and distance from the microphone
+# Slower changes are smiles and the pauses that all speech has: on 11 clips of GRID, own sound against the ten others,
+# the means differ by 1.8 deviations with 0.6 s, by 1.6 with 1 s, by 1.0 with 5 s.
+TREND_S = 0.6
 LEAST_S = 1.0
 
 
@@ -37,7 +39,7 @@ def lip_sync(
     fps: float,
     max_lag_s: float = MAX_LAG_S,
 ) -> LipSync:
-    """Correlation of mouth opening and loudness, both without their trend over a second.
+    """Correlation of mouth opening and loudness, both without their trend (TREND_S).
 
     Every lag is judged on the same frames of the mouth; frames without a face are left out. ValueError when fewer
     than a second remain or one of the two never changes.

@@ -32,10 +32,21 @@ def test_hand_confidence_counts_lost_hands_or_not():
     half = replace(keypoints, confidence=confidence)
     assert hand_confidence(keypoints) == pytest.approx(1)
     assert hand_confidence(half) == pytest.approx(0.4) and hand_confidence(half, "seen") == pytest.approx(0.8)
-    nobody = replace(keypoints, confidence=confidence * 0)
-    assert hand_confidence(nobody) == 0
-    with pytest.raises(ValueError, match="no hand"):
-        hand_confidence(nobody, "seen")
+    assert hand_confidence(half, "in_view") == pytest.approx(0.4)
+    points = half.points.copy()
+    points[:, 10] = (100, 500)  # the right wrist is below the picture
+    cut = replace(half, points=points)
+    assert hand_confidence(cut, "in_view") == pytest.approx(0.8) and hand_confidence(cut) == pytest.approx(0.4)
+    spoiled = replace(half, confidence=confidence * 0)
+    assert hand_confidence(spoiled) == 0
+    with pytest.raises(ValueError, match="no hand was found"):
+        hand_confidence(spoiled, "seen")
+    points = points.copy()
+    points[:, 9] = (100, 500)
+    with pytest.raises(ValueError, match="in the picture"):
+        hand_confidence(replace(spoiled, points=points))
+    with pytest.raises(ValueError, match="variant"):
+        hand_confidence(half, "best")
 
 
 def test_hand_variance_of_a_known_motion():

@@ -1,0 +1,419 @@
+"""Everything that is measured in one video file, read once as a stream and kept on disk, so that a run can go on.
+
+Letters: F frames, E every Nth frame, D features. Frames are read at `fps` (repeated or left out to reach it) and no
+larger than `max_side`; slow measures (paired distances, FID, identity) look at every Nth frame only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pose.keypoints import FACE, Keypoints
+
+Array = NDArray[np.float32]
+Frame = NDArray[np.uint8]
+
+WEIGHTS = ("lpips", "fid", "fvd", "arcface", "syncnet")
+SYNC_S = 60.0  # SyncNet looks at the first minute: its crops are 150 kB a frame
+SURE = 0.5  # confidence of a face from which it is looked at
+PEOPLE = 0.1  # of the segmentation: from here on a pixel may be a person's
+MARGIN = 0.03  # of the frame's width, around people
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What changes the numbers. `weights` {name: path} of WEIGHTS, `names` what is printed for them."""
+
+    fps: float = 25.0
+    max_side: int = 1280
+    every: int = 5
+    device: str = "cpu"
+    weights: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video and what belongs to it; None where there is nothing. `system` is its row of the table."""
+
+    system: str
+    name: str
+    video: Path
+    audio: Path | None = None  # instead of the video's own sound
+    real: Path | None = None  # the true video of the same person and sound
+    photo: Path | None = None
+    driving: Path | None = None  # keypoints that drove it, .npz
+
+    def key(self, settings: Settings) -> str:
+        """Changes with every file (path, size, date) and setting that the scores depend on."""
+        files = [self.video, self.audio, self.real, self.photo, self.driving]
+        stamps = [None if p is None else (str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+        text = json.dumps([stamps, {**asdict(settings), "weights": None, "device": None}, 1], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@dataclass
+class Scores:
+    """Of one file: `values` {metric: number}; `excluded` {metric: why there is none}; `facts` about the file."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    excluded: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, NDArray] = field(default_factory=dict)
+
+    def put(self, metric: str, measure: Any) -> None:
+        """The value of `measure()`, or the reason why there is none."""
+        try:
+            value = float(measure())
+        except ValueError as error:
+            self.excluded[metric] = " ".join(str(error).split())
+            return
+        if np.isnan(value):
+            self.excluded[metric] = "not a number"
+        else:
+            self.values[metric] = value
+
+    def save(self, stem: Path) -> None:
+        """STEM.npz, then STEM.json, each whole or not at all; the second is the sign that both are there."""
+        part = stem.with_suffix(".part.npz")
+        np.savez_compressed(part, **self.arrays)
+        os.replace(part, stem.with_suffix(".npz"))
+        part = stem.with_suffix(".part.json")
+        part.write_text(json.dumps({"values": self.values, "excluded": self.excluded, "facts": self.facts}))
+        os.replace(part, stem.with_suffix(".json"))
+
+    @classmethod
+    def load(cls, stem: Path) -> Scores:
+        """What `save` wrote; the arrays are read when they are asked for, by `array`."""
+        return cls(**json.loads(stem.with_suffix(".json").read_text()))
+
+
+def array(stem: Path, name: str) -> NDArray | None:
+    """One array of saved scores, None where the file had none."""
+    with np.load(stem.with_suffix(".npz"), allow_pickle=False) as file:
+        return file[name] if name in file.files else None
+
+
+def saved_keypoints(stem: Path, fps: float) -> Keypoints | None:
+    """The keypoints that were found in a video."""
+    points, confidence, size = (array(stem, name) for name in ("points", "confidence", "size"))
+    if points is None or confidence is None or size is None:
+        return None
+    return Keypoints(points, confidence, (int(size[0]), int(size[1])), fps)
+
+
+@lru_cache(maxsize=1)
+def _networks(weights: tuple[tuple[str, str], ...], device: str) -> dict[str, Any]:
+    """The networks that were given, once for each process."""
+    from avatar.metrics.identity import FaceEmbedding
+    from avatar.metrics.perceptual import LPIPS, ClipFeatures, ImageFeatures
+    from avatar.metrics.sync import SyncScorer
+
+    makers = {
+        "lpips": LPIPS,
+        "fid": ImageFeatures,
+        "fvd": ClipFeatures,
+        "arcface": FaceEmbedding,
+        "syncnet": SyncScorer,
+    }
+    return {name: makers[name](path, device) for name, path in weights}
+
+
+def score(job: Job, settings: Settings, stem: Path) -> None:
+    """Measure one file and save the result as STEM.json and STEM.npz; ValueError when the video cannot be read."""
+    import cv2
+    import torch
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    networks = _networks(tuple(sorted(settings.weights.items())), settings.device)
+    scores, watch = Scores(), _Watch(job, settings, networks)
+    for number, (frame, keypoints, people) in enumerate(_detected(job.video, settings)):
+        watch.see(number, frame, keypoints, people)
+    watch.finish(scores)
+    scores.save(stem)
+
+
+def _detected(path: Path, settings: Settings) -> Iterator[tuple[Frame, Keypoints, NDArray[np.bool_]]]:
+    """Each frame with its keypoints and where people are."""
+    import cv2
+
+    from pose.detect import PersonDetector
+    from pose.images import read_video
+
+    held: list[Frame] = []
+
+    def held_frames() -> Iterator[Frame]:
+        for frame in read_video(path, settings.fps, settings.max_side):
+            held.append(frame)
+            yield frame
+
+    with PersonDetector(tracking=True) as detector:
+        for detection in detector.video(held_frames(), settings.fps):
+            frame = held.pop()
+            side = 2 * max(1, round(MARGIN * frame.shape[1])) + 1
+            people = (detector.people_mask(frame) > PEOPLE).astype(np.uint8)
+            yield frame, detection.keypoints, cv2.dilate(people, np.ones((side, side), np.uint8)) > 0
+
+
+class _Watch:
+    """Collects the measures of one video, frame by frame."""
+
+    def __init__(self, job: Job, settings: Settings, networks: dict[str, Any]) -> None:
+        from avatar.metrics.identity import FaceEmbedding
+
+        self.job, self.settings, self.networks = job, settings, networks
+        self.embed = networks.get("arcface") or FaceEmbedding()
+        self.keypoints: list[Keypoints] = []
+        self.last: deque[tuple[Frame, NDArray[np.bool_]]] = deque(maxlen=3)
+        self.first: tuple[Frame, NDArray[np.bool_]] | None = None
+        self.lists: dict[str, list[Any]] = {}
+        self.clip: list[Frame] = []
+        self.real = self._real_frames()
+        self.pair_error = "" if job.real else "no true video"
+        self.real_frames = 0
+
+    def _real_frames(self) -> Iterator[Frame]:
+        from pose.images import read_video
+
+        if self.job.real is not None:
+            yield from read_video(self.job.real, self.settings.fps, self.settings.max_side)
+
+    def add(self, name: str, value: Any) -> None:
+        self.lists.setdefault(name, []).append(value)
+
+    def see(self, number: int, frame: Frame, keypoints: Keypoints, people: NDArray[np.bool_]) -> None:
+        """One frame (H, W, 3), its keypoints (F = 1) and where people are, (H, W)."""
+        from avatar.metrics.identity import aligned_face
+        from avatar.metrics.stability import background_change, flicker
+        from avatar.metrics.sync import mouth_crop
+
+        self.keypoints.append(keypoints)
+        face = keypoints.points[0, FACE]
+        seen = bool(keypoints.confidence[0, FACE].min() > SURE)
+        chosen = number % self.settings.every == 0
+        self.last.append((frame, people))
+        self.first = self.first or (frame, people)
+        if len(self.last) == 3:
+            still = ~np.logical_or.reduce([mask for _, mask in self.last])
+            if still.any():
+                self.add("flicker", flicker(np.stack([image for image, _ in self.last]), still)[0])
+        if chosen and number:
+            either = (people | self.first[1])[None]
+            self.add("background", background_change(frame[None], self.first[0], either)[0])
+        if chosen:
+            vector = self.embed(aligned_face(frame, face)[None])[0] if seen else None
+            self.add("identity", vector)
+            if "fid" in self.networks:
+                self.add("fid", self.networks["fid"](frame[None])[0])
+        if "syncnet" in self.networks and number < SYNC_S * self.settings.fps:
+            self.add("crops", mouth_crop(frame, face) if seen else None)
+        if "fvd" in self.networks:
+            self.clip.append(frame)
+            if len(self.clip) == 16:
+                self.add("fvd", self.networks["fvd"](np.stack(self.clip))[0])
+                self.clip.clear()
+        self.compare(frame, chosen)
+
+    def compare(self, frame: Frame, chosen: bool) -> None:
+        """The distances of this frame to the same frame of the true video."""
+        from avatar.metrics.images import mae, ms_ssim, mse, psnr, ssim
+
+        if self.pair_error:
+            return
+        try:
+            true = next(self.real, None)
+        except ValueError as error:
+            self.pair_error = str(error)
+            return
+        if true is None:
+            return
+        self.real_frames += 1
+        if true.shape != frame.shape:
+            (height, width), (high, wide) = frame.shape[:2], true.shape[:2]
+            self.pair_error = (
+                f"the true video is {wide} x {high} and this one {width} x {height}; make them of one size"
+            )
+            return
+        if not chosen:
+            return
+        first, second = frame[None], true[None]
+        for name, measure in (("psnr", psnr), ("mse", mse), ("mae", mae), ("ssim", ssim)):
+            self.add(name, measure(first, second)[0])
+        if min(frame.shape[:2]) >= 176:
+            self.add("ms_ssim", ms_ssim(first, second)[0])
+        if "lpips" in self.networks:
+            self.add("lpips", self.networks["lpips"](first, second)[0])
+
+    def finish(self, scores: Scores) -> None:
+        """Numbers of the whole video."""
+        from avatar.metrics.keypoint_measures import hand_confidence, hand_variance
+        from avatar.metrics.stability import WINDOW_S, identity_drift
+
+        if not self.keypoints:
+            raise ValueError(f"{self.job.video} has no frames; make it again")
+        keypoints = Keypoints.concatenated(self.keypoints)
+        fps, every = self.settings.fps, self.settings.every
+        duration = len(keypoints) / fps
+        scores.facts = {
+            "frames": len(keypoints),
+            "seconds": duration,
+            "size": list(keypoints.size),
+            "no face, frames": int((keypoints.confidence[:, FACE].min(axis=1) <= SURE).sum()),
+        }
+        scores.arrays |= {
+            "points": keypoints.points,
+            "confidence": keypoints.confidence,
+            "size": np.array(keypoints.size),
+        }
+        if not keypoints.confidence.any():
+            raise ValueError(f"nobody was found in {self.job.video}; every measure of a person would be empty")
+
+        # 1. Hands, light, background.
+        scores.put("hkc", lambda: hand_confidence(keypoints))
+        scores.put("hkc_view", lambda: hand_confidence(keypoints, "in_view"))
+        scores.put("hkc_seen", lambda: hand_confidence(keypoints, "seen"))
+        scores.put("hkv", lambda: hand_variance(keypoints))
+        scores.put("hkv_sw", lambda: hand_variance(keypoints, "shoulders"))
+        for name in ("flicker", "background"):
+            scores.put(name, lambda name=name: self.mean(name, "no background was seen beside the person"))
+
+        # 2. Distances to the true video.
+        for name in ("psnr", "mse", "mae", "ssim", "ms_ssim", "lpips") if self.job.real else ():
+            if name != "lpips" or "lpips" in self.networks:
+                scores.put(name, lambda name=name: self.paired(name, scores))
+        if self.job.real and not self.pair_error:
+            scores.facts["frames compared"] = len(self.lists.get("psnr", []))
+
+        # 3. Identity.
+        vectors = self.lists["identity"]
+        width = max((len(v) for v in vectors if v is not None), default=1)
+        identity = np.stack([np.full(width, np.nan, np.float32) if v is None else v for v in vectors])
+        window = min(WINDOW_S, duration / 2)
+        scores.facts["drift windows, s"] = round(window, 2)
+        clock = fps / every
+        scores.put("drift", lambda: identity_drift(identity, clock, np.floor(window * clock) / clock))
+        if "arcface" in self.networks:
+            scores.put("csim", lambda: self.csim(identity))
+
+        # 4. Sound and mouth; correlations come later, with this and with another's sound.
+        scores.arrays["opening"] = mouth_opening(keypoints)
+        self.hear(scores)
+
+        # 5. The driving skeleton.
+        if self.job.driving is not None:
+            for group in ("body", "hands", "face"):
+                scores.put(f"kpe_{group}", lambda group=group: driving_error(keypoints, self.job.driving, group))
+        for name in ("fid", "fvd"):
+            if name in self.lists:
+                scores.arrays[name] = np.stack(self.lists[name])
+
+    def mean(self, name: str, otherwise: str) -> float:
+        values = np.array(self.lists.get(name, []), np.float64)
+        values = values[~np.isnan(values)]
+        if not len(values):
+            raise ValueError(otherwise)
+        return float(values.mean())
+
+    def paired(self, name: str, scores: Scores) -> float:
+        from avatar.metrics.images import mean_psnr
+
+        if self.pair_error:
+            raise ValueError(self.pair_error)
+        missing = len(self.keypoints) - self.real_frames
+        if missing > 1:
+            scores.facts["frames beyond the true video's end"] = missing
+        if name not in self.lists:
+            raise ValueError("MS-SSIM needs 176 pixels a side" if name == "ms_ssim" else "no frame to compare")
+        if name != "psnr":
+            return self.mean(name, "no frame to compare")
+        value, equal = mean_psnr(np.array(self.lists["psnr"]))
+        if equal:
+            scores.facts["frames equal to the true video's"] = equal
+        return value
+
+    def csim(self, identity: Array) -> float:
+        """Mean cosine with the photo's face."""
+        from avatar.metrics.identity import aligned_face, csim
+        from pose.detect import PersonDetector
+        from pose.images import load_image
+
+        if self.job.photo is None:
+            raise ValueError("no photo of this name; pass --photos")
+        photo = load_image(self.job.photo)
+        with PersonDetector() as detector:
+            face = detector.image(photo, matte=False).keypoints.points[0, FACE]
+        known = identity[np.isfinite(identity).all(axis=1)]
+        if not len(known):
+            raise ValueError("no face was found in any frame")
+        return float(csim(known, self.embed(aligned_face(photo, face)[None])[0]).mean())
+
+    def hear(self, scores: Scores) -> None:
+        """Loudness on the video's clock, and SyncNet's embeddings of mouth and sound."""
+        from pose.speech import SpeechFeatures, open_speech
+
+        names = ("lip_r", "lip_best", "lip_lag", *(("sync_c", "sync_d") if "syncnet" in self.networks else ()))
+        source = self.job.audio or self.job.video
+        try:
+            speech = open_speech(source)
+        except ValueError as error:
+            scores.excluded |= dict.fromkeys(names, " ".join(str(error).split()))
+            return
+        features = SpeechFeatures.join(list(speech.features(self.settings.fps)))
+        scores.arrays["loudness"] = features.blocks["energy"][:, 0]
+        if "syncnet" not in self.networks:
+            return
+        crops = self.lists["crops"]
+        if self.settings.fps != 25:
+            reason = f"SyncNet knows 25 frames a second only, this run has {self.settings.fps:g}"
+        elif any(crop is None for crop in crops):
+            reason = f"no face in {sum(crop is None for crop in crops)} of {len(crops)} frames"
+        else:
+            waveform = np.concatenate(list(speech.chunks()))[: round(SYNC_S * 16000)]
+            try:
+                scores.arrays["mouths"] = self.networks["syncnet"].mouths(np.stack(crops))
+                scores.arrays["sounds"] = self.networks["syncnet"].sound(waveform)
+                return
+            except ValueError as error:
+                reason = str(error)
+        scores.excluded |= {"sync_c": reason, "sync_d": reason}
+
+
+def mouth_opening(keypoints: Keypoints) -> Array:
+    """Opening of the mouth over the distance of the eyes, (F,), NaN where no face was found."""
+    from pose.face_rig import lip_opening
+
+    seen = keypoints.confidence[:, FACE].min(axis=1) > SURE
+    opening = np.full(len(keypoints), np.nan, np.float32)
+    if seen.any():
+        opening[seen] = lip_opening(keypoints.points[seen][:, FACE])
+    return opening
+
+
+def driving_error(keypoints: Keypoints, path: Path, group: Any) -> float:
+    """Mean distance to the keypoints that drove the video, in shoulder widths."""
+    from avatar.metrics.keypoint_measures import keypoint_distance
+
+    driving = Keypoints.load(path)
+    if driving.fps is not None and abs(driving.fps - (keypoints.fps or 0)) > 1e-3:
+        raise ValueError(f"{path} has {driving.fps:g} frames a second; run with --fps {driving.fps:g}")
+    aspects = [size[1] / size[0] for size in (driving.size, keypoints.size)]
+    if abs(aspects[0] / aspects[1] - 1) > 0.02:
+        raise ValueError(f"{path} is for frames of {driving.size} and the video has {keypoints.size}")
+    frames = min(len(driving), len(keypoints))
+    if abs(len(driving) - len(keypoints)) > 2:
+        raise ValueError(
+            f"{path} has {len(driving)} frames and the video {len(keypoints)}; they do not belong together"
+        )
+    return keypoint_distance(keypoints[:frames], driving[:frames].resized(keypoints.size), "shoulders", group).mean
