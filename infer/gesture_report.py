@@ -148,14 +148,24 @@ def _lines(table: Table) -> list[list[str]]:
     return lines
 
 
+def _by_reason(table: Table) -> dict[tuple[str, str], dict[str, list[str]]]:
+    """{(measure, reason): {row: files}}."""
+    grouped: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(dict)
+    for (row, measure), reasons in table.excluded.items():
+        for reason, files in reasons.items():
+            grouped[measure, reason][row] = files
+    return grouped
+
+
 def _below(table: Table, names: int = 4) -> list[str]:
     """What was left out, and why."""
     lines = list(table.notes)
     lines += [f"broken: {name}: {why}" for name, why in table.broken.items()]
-    for (row, measure), reasons in table.excluded.items():
-        for reason, files in reasons.items():
-            more = f" and {len(files) - names} more" if len(files) > names else ""
-            lines.append(f"without {measure} ({row}): {len(files)}: {reason}: {', '.join(files[:names])}{more}")
+    for (measure, reason), rows in _by_reason(table).items():
+        files = sorted({name for found in rows.values() for name in found})
+        more = f" and {len(files) - names} more" if len(files) > names else ""
+        where = "" if len(rows) == len(table.rows) else f" ({', '.join(rows)})"
+        lines.append(f"no {measure}{where} of {len(files)}: {reason}: {', '.join(files[:names])}{more}")
     return lines
 
 

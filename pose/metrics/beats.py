@@ -34,6 +34,9 @@ ARM_CHANGES = (6.0181e-5, 5.1597e-5, 2.1344e-4, 2.1899e-4)  # TalkSHOW's mean ch
 
 def alignment(audio: ArrayLike, motion: ArrayLike, sigma: float) -> float:
     """The score of audio beats (B,) and motion beats (M,), both in seconds on one clock."""
+    for given, kind in ((audio, "audio"), (motion, "motion")):
+        if not np.size(given):
+            raise ValueError(f"no {kind} beats")
     heard, seen = finite(audio, "audio beats", dimensions=1), np.sort(finite(motion, "motion beats", dimensions=1))
     after = np.clip(np.searchsorted(seen, heard), 1, len(seen) - 1) if len(seen) > 1 else np.zeros(len(heard), int)
     distance = np.minimum(np.abs(seen[after] - heard), np.abs(seen[after - 1] - heard))
