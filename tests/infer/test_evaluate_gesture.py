@@ -1,0 +1,161 @@
+"""The evaluation as a user runs it: files in, tables and pictures out; broken files named, nothing silently 0."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from infer.evaluate import main
+from infer.gesture_files import read_motion, speaker_of
+from infer.gesture_report import build, markdown
+from pose.bvh import write_bvh
+from pose.metrics.gesture_features import GestureFeatures
+from pose.metrics.suite import MEASURES, Values
+from pose.prosody import prosody_motion
+from pose.speech import speech_features
+
+SECONDS = 13
+
+
+def syllables(seed: int) -> np.ndarray:
+    """A buzz that comes and goes about three times a second."""
+    random = np.random.default_rng(seed)
+    time = np.arange(SECONDS * 16000) / 16000
+    buzz = sum(np.sin(2 * np.pi * 120 * k * time) / k for k in range(1, 12))
+    beats = np.convolve(random.random(len(time) // 800) < 0.18, np.hanning(7), mode="same")
+    return (
+        0.2 * buzz * np.interp(time, np.arange(len(beats)) * 0.05, beats) + random.normal(0, 1e-3, len(time))
+    ).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("gestures")
+    for part in ("made", "true", "sound"):
+        (root / part).mkdir()
+    for number in range(3):
+        name, sound = f"{number}_anna_0_1_{number}", syllables(number)
+        features = speech_features(sound, 30.0)
+        soundfile.write(root / "sound" / f"{name}.wav", sound, 16000)
+        prosody_motion(features, number).save(root / "true" / f"{name}.npz")
+        made = prosody_motion(features, 50 + number)
+        if number == 0:
+            write_bvh(root / "made" / f"{name}.bvh", made.resampled(25.0))
+        else:
+            made.save(root / "made" / f"{name}.npz")
+    (root / "made" / "8_cut_0_1_1.npz").write_bytes(b"PK\x03\x04 cut off")
+    prosody_motion(features, 1).save(root / "true" / "8_cut_0_1_1.npz")
+    soundfile.write(root / "sound" / "8_cut_0_1_1.wav", sound, 16000)
+    made.save(root / "made" / "9_alone_0_1_1.npz")
+    torch.manual_seed(0)
+    GestureFeatures("test", width=8, channels=16).save_pretrained(root / "extractor")
+    return root
+
+
+def arguments(root, out, *more):
+    return [
+        "gesture", str(root / "made"), "--reference", str(root / "true"), "--audio", str(root / "sound"),
+        "--extractor", str(root / "extractor"), "--output", str(out), "--jobs", "1", *more,
+    ]  # fmt: skip
+
+
+def test_a_whole_evaluation(folders, tmp_path, capsys):
+    assert main(arguments(folders, tmp_path, "--plots", "1")) == 0
+    shown = capsys.readouterr().out
+    table = json.loads((tmp_path / "table.json").read_text())
+    # 1. Rows and cells.
+    rows = table["rows"]
+    assert list(rows) == ["generated", "generated, other audio", "ground truth", "ground truth, other audio"]
+    fgd = next(name for name in rows["generated"] if name.startswith("FGD(test-"))
+    assert rows["generated"][fgd]["value"] > 0 and fgd in shown
+    assert "jerk" not in rows["generated, other audio"]
+    mouth = [rows[row]["speech-mouth correlation"]["value"] for row in ("ground truth", "ground truth, other audio")]
+    assert mouth[0] > mouth[1] + 0.1
+    cell = rows["generated"]["jerk"]
+    assert cell["files"] == cell["of"] == 3 and cell["interval"][0] <= cell["value"] <= cell["interval"][1]
+    # 2. What could not be measured is named, with a reason.
+    assert set(table["broken"]) == {"8_cut_0_1_1", "9_alone_0_1_1"}
+    assert "no ground truth and no audio" in table["broken"]["9_alone_0_1_1"]
+    assert "whole" in table["broken"]["8_cut_0_1_1"] and "8_cut_0_1_1" in shown
+    semantic = [entry for entry in table["excluded"] if entry["measure"] == "SRGR beat_v1"]
+    assert len(semantic[0]["reasons"]["no semantic scores"]) == 3
+    assert any("25 fps beside 30 fps" in note for note in table["notes"])
+    # 3. The other forms.
+    assert (tmp_path / "table.md").read_text().startswith("| measure | unit | generated |")
+    with open(tmp_path / "table.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert {line["row"] for line in lines} == set(rows)
+    assert len(list((tmp_path / "plots").glob("*.png"))) == 2
+    # 4. Again: everything is kept, the table is the same, broken files are tried again.
+    before = (tmp_path / "files" / "1_anna_0_1_1.json").stat().st_mtime_ns
+    assert main(arguments(folders, tmp_path, "--plots", "0")) == 0
+    assert (tmp_path / "files" / "1_anna_0_1_1.json").stat().st_mtime_ns == before
+    assert json.loads((tmp_path / "table.json").read_text())["rows"] == rows
+
+
+def test_other_input_is_not_taken_for_kept(folders, tmp_path):
+    assert main(arguments(folders, tmp_path, "--plots", "0")) == 0
+    before = (tmp_path / "files" / "0_anna_0_1_0.json").read_text()
+    assert main(arguments(folders, tmp_path, "--plots", "0", "--seed", "1")) == 0
+    kept = json.loads((tmp_path / "files" / "0_anna_0_1_0.json").read_text())
+    assert set(kept["rows"]) == set(json.loads(before)["rows"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda root, tmp: ["gesture", str(tmp)], "holds no .bvh"),
+        (lambda root, tmp: ["gesture", str(tmp / "nothing")], "does not exist"),
+        (lambda root, tmp: ["gesture", str(root / "made"), "--audio", str(root / "true")], "holds no .wav"),
+        (lambda root, tmp: ["gesture", str(root / "made" / "8_cut_0_1_1.npz")], "none of 1 files could be measured"),
+        (lambda root, tmp: [*arguments(root, tmp)[:-2], "--extractor", str(tmp)], "no GestureFeatures"),
+        (lambda root, tmp: ["motion"], "gesture or video"),
+    ],
+)
+def test_bad_input_is_one_line(folders, tmp_path, capsys, monkeypatch, change, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(change(folders, tmp_path)) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error.splitlines()[-1]
+
+
+def test_empty_reference_names_do_not_match(folders, tmp_path, capsys):
+    (tmp_path / "list.txt").write_text(f"{folders / 'made' / '9_alone_0_1_1.npz'}\n")
+    given = ["gesture", str(tmp_path / "list.txt"), "--reference", str(folders / "true"), "--output", str(tmp_path)]
+    assert main(given) == 2
+    assert "no motion has a partner" in capsys.readouterr().err
+
+
+def test_a_table_without_values_is_refused():
+    with pytest.raises(ValueError, match="no file could be measured"):
+        build({}, None)
+
+
+def test_means_are_weighted_and_partial_cells_say_so():
+    results = {
+        "a": {"generated": Values({"jerk": (1.0, 30.0)})},
+        "b": {"generated": Values({"jerk": (4.0, 10.0)})},
+        "c": {"generated": Values({}, {"jerk": "too short"})},
+    }
+    table = build(results, None)
+    cell = table.cells["generated", "jerk"]
+    assert cell.value == pytest.approx(1.75) and (cell.count, cell.files) == (2, 3)
+    assert "(2/3)" in markdown(table) and "no jerk" in markdown(table) and "too short: c" in markdown(table)
+
+
+def test_names():
+    assert speaker_of("12_zhao_0_1_1") == "12" and speaker_of("103-1240-0000") == "103"
+    assert len({measure.name for measure in MEASURES}) == len(MEASURES)
+
+
+def test_beat2_files_are_read(tmp_path):
+    random = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "x.npz", poses=random.normal(0, 0.1, (40, 165)).astype(np.float32), trans=np.zeros((40, 3)),
+        expressions=np.zeros((40, 100)), mocap_frame_rate=np.array(30),
+    )  # fmt: skip
+    motion = read_motion(tmp_path / "x.npz")
+    assert len(motion) == 40 and motion.fps == 30 and len(motion.skeleton) == 75
