@@ -12,7 +12,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from multiprocessing import get_context
@@ -21,13 +21,13 @@ from typing import NoReturn
 
 import numpy as np
 
-from infer.video_report import ALL, DETECTOR, Row, terminal, write
-from infer.video_scores import WEIGHTS, Job, Scores, Settings, array, saved_keypoints, score
+from infer.saved_scores import WEIGHTS, Job, Scores, Settings, array, saved_keypoints
+from infer.video_report import DETECTOR, TRUTH, Row, terminal, write
+from infer.video_scores import score
 
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".mpg", ".mpeg", ".m4v", ".gif")
 PHOTOS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac", *VIDEOS)
-TRUTH = "ground truth"
 PAIRED = ("psnr", "mse", "mae", "ssim", "ms_ssim")
 LIPS = ("lip_r", "lip_best", "lip_lag")
 SAME = 1e-3  # loudness that differs by less at every frame is the same recording
@@ -154,10 +154,15 @@ def measure_all(jobs: list[Job], settings: Settings, work: Path, workers: int) -
                     raise
             return lost
 
-        for job in run(todo, max(1, min(workers, len(todo)))) if todo else []:
+        lost = run(todo, min(workers, len(todo))) if todo else []
+
+        def alone(job: Job) -> None:
             if run([job], 1):
                 bar.update()
                 broken[job] = "the process that measured it died; is the file damaged, or is memory short?"
+
+        with ThreadPoolExecutor(workers) as threads:  # each waits for a process of its own
+            list(threads.map(alone, lost))
     return broken
 
 
@@ -267,37 +272,6 @@ def set_distance(row: Row, key: str, own: dict[str, Path], truth: dict[str, Path
         row.excluded.setdefault("all files", {})[key] = str(error)
 
 
-def pictures(folder: Path, jobs: list[Job], rows: list[Row], settings: Settings, work: Path, count: int) -> None:
-    """Mouth plots of the least synchronous files of each row, and sheets of the worst files of each measure."""
-    from infer.video_plots import WORST, envelope, mouth_plot, save_sheet, strip
-    from pose.speech import open_speech
-
-    folder.mkdir(exist_ok=True)
-    by_name = {(job.system, job.name): job for job in jobs}
-    for row in rows:
-        files = {name: by_name[row.label, name] for name in row.files if (row.label, name) in by_name}
-        heard = sorted((row.files[name]["lip_r"], name) for name in files if "lip_r" in row.files[name])
-        for value, name in heard[:count]:
-            stem = work / files[name].key(settings)
-            sound = np.concatenate(list(open_speech(files[name].audio or files[name].video).chunks()))
-            safe = f"{row.label}_{name}".replace(os.sep, "_")
-            title = f"{row.label}: {name}, r = {value:.2f}"
-            opening, loudness = array(stem, "opening"), array(stem, "loudness")
-            assert opening is not None and loudness is not None
-            mouth_plot(folder / f"mouth_{safe}.png", title, opening, loudness, envelope(sound), settings.fps)
-        for key in WORST:
-            values = [(row.files[name][key], name) for name in files if key in row.files[name]]
-            if row.label == TRUTH or not values:
-                continue
-            values.sort(reverse=ALL[key].better == "down")
-            strips = []
-            for value, name in values[:count]:
-                frames = Scores.load(work / files[name].key(settings)).facts["frames"]
-                label = f"{name}: {ALL[key].title} {value:.{ALL[key].digits}f}"
-                strips.append(strip(files[name].video, frames, label, settings.fps))
-            save_sheet(folder / f"worst_{key}_{row.label.replace(os.sep, '_')}.png", strips)
-
-
 def make_settings(args: argparse.Namespace) -> Settings:
     """What changes the numbers, with every file of weights opened once: a wrong path costs no hour."""
     from avatar.metrics.networks import weights_name
@@ -309,12 +283,12 @@ def make_settings(args: argparse.Namespace) -> Settings:
     settings = Settings(args.fps, args.max_side, args.every, args.device)
     weights = {name: str(path) for name in WEIGHTS if (path := getattr(args, name)) is not None}
     if weights:
-        from infer.video_scores import _networks
+        from infer.video_scores import load_networks
 
         for name, path in weights.items():
             if not Path(path).is_file():
                 raise ValueError(f"--{name}: no such file: {path}; give the path of a local copy of the weights")
-        _networks(tuple(sorted(weights.items())), args.device)
+        load_networks(tuple(sorted(weights.items())), args.device)
         settings = replace(settings, weights=weights, names={name: weights_name(p) for name, p in weights.items()})
     return settings
 
@@ -350,6 +324,8 @@ def run(args: argparse.Namespace) -> str:
     header = about(args, settings, rows)
     write(args.out, rows, settings.names, header, asdict(settings))
     if args.plots:
+        from infer.video_plots import pictures
+
         pictures(args.out / "plots", jobs, rows, settings, work, args.plots)
     return terminal(rows, settings.names, header)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from infer.saved_scores import Job, Scores, Settings, array
+from infer.video_report import ALL, TRUTH, Row
 
 Array = NDArray[np.floating]
 
@@ -78,3 +82,33 @@ def save_sheet(path: Path, strips: list[NDArray[np.uint8]]) -> None:
     width = max(part.shape[1] for part in strips)
     padded = [np.pad(part, ((0, 6), (0, width - part.shape[1]), (0, 0)), constant_values=255) for part in strips]
     cv2.imwrite(str(path), np.vstack(padded)[..., ::-1])
+
+
+def pictures(folder: Path, jobs: list[Job], rows: list[Row], settings: Settings, work: Path, count: int) -> None:
+    """Mouth plots of the least synchronous files of each row, and sheets of the worst files of each measure."""
+    from pose.speech import open_speech
+
+    folder.mkdir(exist_ok=True)
+    by_name = {(job.system, job.name): job for job in jobs}
+    for row in rows:
+        files = {name: by_name[row.label, name] for name in row.files if (row.label, name) in by_name}
+        heard = sorted((row.files[name]["lip_r"], name) for name in files if "lip_r" in row.files[name])
+        for value, name in heard[:count]:
+            stem = work / files[name].key(settings)
+            sound = np.concatenate(list(open_speech(files[name].audio or files[name].video).chunks()))
+            safe = f"{row.label}_{name}".replace(os.sep, "_")
+            title = f"{row.label}: {name}, r = {value:.2f}"
+            opening, loudness = array(stem, "opening"), array(stem, "loudness")
+            assert opening is not None and loudness is not None
+            mouth_plot(folder / f"mouth_{safe}.png", title, opening, loudness, envelope(sound), settings.fps)
+        for key in WORST:
+            values = [(row.files[name][key], name) for name in files if key in row.files[name]]
+            if row.label == TRUTH or not values:
+                continue
+            values.sort(reverse=ALL[key].better == "down")
+            strips = []
+            for value, name in values[:count]:
+                frames = Scores.load(work / files[name].key(settings)).facts["frames"]
+                label = f"{name}: {ALL[key].title} {value:.{ALL[key].digits}f}"
+                strips.append(strip(files[name].video, frames, label, settings.fps))
+            save_sheet(folder / f"worst_{key}_{row.label.replace(os.sep, '_')}.png", strips)

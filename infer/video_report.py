@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+TRUTH = "ground truth"
 DRAWS = 1000
 DETECTOR = (
     "Keypoints: MediaPipe 0.10.21 (one confidence for a whole hand). The papers' HKC, HKV and AKD use DWPose (one for "

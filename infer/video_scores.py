@@ -6,115 +6,30 @@ larger than `max_side`; slow measures (paired distances, FID, identity) look at 
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from infer.saved_scores import Job, Scores, Settings
 from pose.keypoints import FACE, Keypoints
 
 Array = NDArray[np.float32]
 Frame = NDArray[np.uint8]
 
-WEIGHTS = ("lpips", "fid", "fvd", "arcface", "syncnet")
 SYNC_S = 60.0  # SyncNet looks at the first minute: its crops are 150 kB a frame
 SURE = 0.5  # confidence of a face from which it is looked at
 PEOPLE = 0.1  # of the segmentation: from here on a pixel may be a person's
 MARGIN = 0.03  # of the frame's width, around people
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What changes the numbers. `weights` {name: path} of WEIGHTS, `names` what is printed for them."""
-
-    fps: float = 25.0
-    max_side: int = 1280
-    every: int = 5
-    device: str = "cpu"
-    weights: dict[str, str] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One video and what belongs to it; None where there is nothing. `system` is its row of the table."""
-
-    system: str
-    name: str
-    video: Path
-    audio: Path | None = None  # instead of the video's own sound
-    real: Path | None = None  # the true video of the same person and sound
-    photo: Path | None = None
-    driving: Path | None = None  # keypoints that drove it, .npz
-
-    def key(self, settings: Settings) -> str:
-        """Changes with every file (path, size, date) and setting that the scores depend on."""
-        files = [self.video, self.audio, self.real, self.photo, self.driving]
-        stamps = [None if p is None else (str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-        text = json.dumps([stamps, {**asdict(settings), "weights": None, "device": None}, 1], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-@dataclass
-class Scores:
-    """Of one file: `values` {metric: number}; `excluded` {metric: why there is none}; `facts` about the file."""
-
-    values: dict[str, float] = field(default_factory=dict)
-    excluded: dict[str, str] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-    arrays: dict[str, NDArray] = field(default_factory=dict)
-
-    def put(self, metric: str, measure: Any) -> None:
-        """The value of `measure()`, or the reason why there is none."""
-        try:
-            value = float(measure())
-        except ValueError as error:
-            self.excluded[metric] = " ".join(str(error).split())
-            return
-        if np.isnan(value):
-            self.excluded[metric] = "not a number"
-        else:
-            self.values[metric] = value
-
-    def save(self, stem: Path) -> None:
-        """STEM.npz, then STEM.json, each whole or not at all; the second is the sign that both are there."""
-        part = stem.with_suffix(".part.npz")
-        np.savez_compressed(part, **self.arrays)
-        os.replace(part, stem.with_suffix(".npz"))
-        part = stem.with_suffix(".part.json")
-        part.write_text(json.dumps({"values": self.values, "excluded": self.excluded, "facts": self.facts}))
-        os.replace(part, stem.with_suffix(".json"))
-
-    @classmethod
-    def load(cls, stem: Path) -> Scores:
-        """What `save` wrote; the arrays are read when they are asked for, by `array`."""
-        return cls(**json.loads(stem.with_suffix(".json").read_text()))
-
-
-def array(stem: Path, name: str) -> NDArray | None:
-    """One array of saved scores, None where the file had none."""
-    with np.load(stem.with_suffix(".npz"), allow_pickle=False) as file:
-        return file[name] if name in file.files else None
-
-
-def saved_keypoints(stem: Path, fps: float) -> Keypoints | None:
-    """The keypoints that were found in a video."""
-    points, confidence, size = (array(stem, name) for name in ("points", "confidence", "size"))
-    if points is None or confidence is None or size is None:
-        return None
-    return Keypoints(points, confidence, (int(size[0]), int(size[1])), fps)
-
-
 @lru_cache(maxsize=1)
-def _networks(weights: tuple[tuple[str, str], ...], device: str) -> dict[str, Any]:
+def load_networks(weights: tuple[tuple[str, str], ...], device: str) -> dict[str, Any]:
     """The networks that were given, once for each process."""
     from avatar.metrics.identity import FaceEmbedding
     from avatar.metrics.perceptual import LPIPS, ClipFeatures, ImageFeatures
@@ -137,7 +52,7 @@ def score(job: Job, settings: Settings, stem: Path) -> None:
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    networks = _networks(tuple(sorted(settings.weights.items())), settings.device)
+    networks = load_networks(tuple(sorted(settings.weights.items())), settings.device)
     scores, watch = Scores(), _Watch(job, settings, networks)
     for number, (frame, keypoints, people) in enumerate(_detected(job.video, settings)):
         watch.see(number, frame, keypoints, people)
@@ -201,7 +116,7 @@ class _Watch:
 
         self.keypoints.append(keypoints)
         face = keypoints.points[0, FACE]
-        seen = bool(keypoints.confidence[0, FACE].min() > SURE)
+        seen = bool(face_seen(keypoints)[0])
         chosen = number % self.settings.every == 0
         self.last.append((frame, people))
         self.first = self.first or (frame, people)
@@ -270,7 +185,7 @@ class _Watch:
             "frames": len(keypoints),
             "seconds": duration,
             "size": list(keypoints.size),
-            "no face, frames": int((keypoints.confidence[:, FACE].min(axis=1) <= SURE).sum()),
+            "no face, frames": int((~face_seen(keypoints)).sum()),
         }
         scores.arrays |= {
             "points": keypoints.points,
@@ -390,11 +305,16 @@ class _Watch:
         scores.excluded |= {"sync_c": reason, "sync_d": reason}
 
 
+def face_seen(keypoints: Keypoints) -> NDArray[np.bool_]:
+    """Whether the face was found, (F,); points beyond the picture's border have less confidence, hence the median."""
+    return np.median(keypoints.confidence[:, FACE], axis=1) > SURE
+
+
 def mouth_opening(keypoints: Keypoints) -> Array:
     """Opening of the mouth over the distance of the eyes, (F,), NaN where no face was found."""
     from pose.face_rig import lip_opening
 
-    seen = keypoints.confidence[:, FACE].min(axis=1) > SURE
+    seen = face_seen(keypoints)
     opening = np.full(len(keypoints), np.nan, np.float32)
     if seen.any():
         opening[seen] = lip_opening(keypoints.points[seen][:, FACE])
@@ -405,7 +325,12 @@ def driving_error(keypoints: Keypoints, path: Path, group: Any) -> float:
     """Mean distance to the keypoints that drove the video, in shoulder widths."""
     from avatar.metrics.keypoint_measures import keypoint_distance
 
-    driving = Keypoints.load(path)
+    try:
+        driving = Keypoints.load(path)
+    except (OSError, BadZipFile) as error:
+        raise ValueError(
+            f"{path} cannot be read as keypoints ({error}); write it again with --keypoints-out"
+        ) from None
     if driving.fps is not None and abs(driving.fps - (keypoints.fps or 0)) > 1e-3:
         raise ValueError(f"{path} has {driving.fps:g} frames a second; run with --fps {driving.fps:g}")
     aspects = [size[1] / size[0] for size in (driving.size, keypoints.size)]

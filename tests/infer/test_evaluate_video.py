@@ -9,9 +9,10 @@ import pytest
 
 from avatar.video_io import VideoWriter
 from infer.evaluate_video import companions, gather, main, make_jobs, other_sound, parse
+from infer.saved_scores import Job, Scores, Settings, array
 from infer.video_plots import ENVELOPE_HZ, envelope
 from infer.video_report import Row, markdown, summary, terminal, write
-from infer.video_scores import Job, Scores, Settings, array, mouth_opening
+from infer.video_scores import mouth_opening
 from pose.keypoints import COUNT, FACE, Keypoints
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
