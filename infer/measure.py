@@ -323,6 +323,8 @@ def run(args: argparse.Namespace) -> str:
     refused: dict[str, str] = {}
     failed: dict[str, str] = {}
     for path in tqdm(paths, unit="photo"):
+        if results:
+            keep(args, results, refused, failed)
         try:
             photo = load(path)
             bench.detector.image(photo, matte=False)
@@ -337,6 +339,11 @@ def run(args: argparse.Namespace) -> str:
                 results.append(bench.measure(path.stem, photo, twice=len(results) < args.twice))
         except Exception as error:  # the row of reliability counts whatever goes wrong
             failed[path.stem] = f"{type(error).__name__}: {error}"
+    return keep(args, results, refused, failed)
+
+
+def keep(args: argparse.Namespace, results: list[Result], refused: dict[str, str], failed: dict[str, str]) -> str:
+    """The table so far, also written where --out says: an interruption loses nothing."""
     text = table(results, refused, failed, args.every)
     if args.out:
         args.out.write_text(text, encoding="utf-8")
