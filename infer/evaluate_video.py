@@ -254,9 +254,10 @@ def compare_keypoints(scores: Scores, stem: Path, truth: Path | None, fps: float
         assert found is not None and wanted is not None
         frames = min(len(found), len(wanted))
         distance = keypoint_distance(found[:frames], wanted[:frames])
-        scores.values |= {"akd": distance.mean, "akd_missed": distance.missed}
+        scores.values["akd_missed"] = distance.missed
+        scores.values["akd"] = distance.mean_or_error()
     except ValueError as error:
-        scores.excluded |= dict.fromkeys(("akd", "akd_missed"), str(error))
+        scores.excluded |= {key: str(error) for key in ("akd", "akd_missed") if key not in scores.values}
 
 
 def set_distance(row: Row, key: str, own: dict[str, Path], truth: dict[str, Path]) -> None:

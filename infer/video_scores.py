@@ -192,8 +192,6 @@ class _Watch:
             "confidence": keypoints.confidence,
             "size": np.array(keypoints.size),
         }
-        if not keypoints.confidence.any():
-            raise ValueError(f"nobody was found in {self.job.video}; every measure of a person would be empty")
 
         # 1. Hands, light, background.
         scores.put("hkc", lambda: hand_confidence(keypoints))
@@ -283,7 +281,10 @@ class _Watch:
         try:
             speech = open_speech(source)
         except ValueError as error:
-            scores.excluded |= dict.fromkeys(names, " ".join(str(error).split()))
+            reason = " ".join(
+                str(error).replace(str(source), "the recording" if self.job.audio else "the video").split()
+            )
+            scores.excluded |= dict.fromkeys(names, reason)
             return
         features = SpeechFeatures.join(list(speech.features(self.settings.fps)))
         scores.arrays["loudness"] = features.blocks["energy"][:, 0]
@@ -341,4 +342,6 @@ def driving_error(keypoints: Keypoints, path: Path, group: Any) -> float:
         raise ValueError(
             f"{path} has {len(driving)} frames and the video {len(keypoints)}; they do not belong together"
         )
-    return keypoint_distance(keypoints[:frames], driving[:frames].resized(keypoints.size), "shoulders", group).mean
+    return keypoint_distance(
+        keypoints[:frames], driving[:frames].resized(keypoints.size), "shoulders", group
+    ).mean_or_error()

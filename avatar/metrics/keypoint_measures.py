@@ -69,11 +69,17 @@ def hand_variance(
 @dataclass(frozen=True)
 class KeypointDistance:
     """`mean` distance of the points known in both, in pixels or shoulder widths; `points` how many those were;
-    `missed` share of the wanted points that were not found."""
+    `missed` share of the wanted points that were not found. Where all were missed `mean` is NaN."""
 
     mean: float
     points: int
     missed: float
+
+    def mean_or_error(self) -> float:
+        """`mean`; ValueError where no point was found, for NaN must not get into an average."""
+        if not self.points:
+            raise ValueError("none of the wanted points was found")
+        return self.mean
 
 
 def keypoint_distance(
@@ -97,8 +103,10 @@ def keypoint_distance(
     height, width = wanted.size
     due = (wanted.confidence[:, chosen] > sure) & ((target >= 0) & (target <= (width, height))).all(axis=-1)
     both = due & (found.confidence[:, chosen] > sure)
+    if not due.any():
+        raise ValueError(f"no point of {group} is known and inside the picture in the wanted keypoints")
     if not both.any():
-        raise ValueError(f"no point of {group} is known in both videos")
+        return KeypointDistance(float("nan"), 0, 1.0)
     unit = 1.0 if variant == "pixels" else _shoulders(wanted, sure)
     distance = np.linalg.norm(found.points[:, chosen] - target, axis=-1)[both]
     return KeypointDistance(float(distance.mean() / unit), int(both.sum()), float(1 - both.sum() / due.sum()))

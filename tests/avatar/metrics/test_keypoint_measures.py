@@ -81,8 +81,12 @@ def test_keypoint_distance():
     confidence[:10, LEFT_HAND.start : RIGHT_HAND.stop] = 0
     lost = keypoint_distance(replace(found, confidence=confidence), wanted, group="hands")
     assert lost.missed == pytest.approx(0.5) and lost.points == 10 * 42 and lost.mean == pytest.approx(5, rel=1e-4)
+    blind = keypoint_distance(replace(found, confidence=confidence * 0), wanted)
+    assert blind.missed == 1 and np.isnan(blind.mean)
+    with pytest.raises(ValueError, match="none of the wanted"):
+        blind.mean_or_error()
     outside = moved(wanted, (1000, 0))
-    with pytest.raises(ValueError, match="known in both"):
+    with pytest.raises(ValueError, match="inside the picture"):
         keypoint_distance(outside, outside)
     with pytest.raises(ValueError, match="resized"):
         keypoint_distance(found, wanted.resized((800, 600)))
