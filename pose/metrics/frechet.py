@@ -53,7 +53,8 @@ def gaussian_distance(
     covariance1, covariance2 = (finite(c, "covariance", dimensions=2) for c in (covariance1, covariance2))
     shift = mean1 - mean2
     root = _root_trace(covariance1, covariance2, variant)
-    return float(shift @ shift + np.trace(covariance1) + np.trace(covariance2) - 2 * root)
+    distance = float(shift @ shift + np.trace(covariance1) + np.trace(covariance2) - 2 * root)
+    return max(distance, 0.0) if variant == "symmetric" else distance  # below 0 by rounding only
 
 
 def _root_trace(covariance1: Double, covariance2: Double, variant: str) -> float:
