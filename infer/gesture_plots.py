@@ -20,7 +20,17 @@ from pose.metrics.suite import BODY_FPS, Body
 from pose.motion import expression_index
 from pose.stick_figure import draw_figure
 
-SHOWN = ("Head", "LeftArm", "LeftForeArm", "LeftHand", "RightArm", "RightForeArm", "RightHand", "Hips", "LeftToeBase")
+SHOWN = (
+    "Head",
+    "LeftArm",
+    "LeftForeArm",
+    "LeftHand",
+    "RightArm",
+    "RightForeArm",
+    "RightHand",
+    "Spine3",
+    "LeftToeBase",
+)
 SECONDS = 20.0  # of a file that are drawn
 FIGURES = 8
 
@@ -70,7 +80,9 @@ def contact_sheet(job: Job, size: int = 192) -> NDArray[np.uint8]:
             continue
         motion = read_motion(path)
         places = np.linspace(0, len(motion) - 1, FIGURES).astype(int)
-        pictures = [draw_figure(motion[int(k) : int(k) + 1], size, f"{name} {k / motion.fps:.1f} s") for k in places]
+        labels = [f"{name} {k / motion.fps:.1f} s" for k in places]
+        labels[0] = f"{job.name[:20]} {'true' if rows else ''}"
+        pictures = [draw_figure(motion[k : k + 1], size, label) for k, label in zip(places, labels, strict=True)]
         rows.append(np.concatenate([picture[0] for picture in pictures], 1))
     return np.concatenate(rows)
 
