@@ -282,7 +282,7 @@ class _Watch:
             speech = open_speech(source)
         except ValueError as error:
             reason = " ".join(
-                str(error).replace(str(source), "the recording" if self.job.audio else "the video").split()
+                str(error).replace(str(source), "the recording" if self.job.audio else "its own sound").split()
             )
             scores.excluded |= dict.fromkeys(names, reason)
             return
