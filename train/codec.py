@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader
 from pose.losses import codec_losses
 from pose.models.motion_codec import MotionCodec, perplexity
 from pose.representations.vectors import MotionVectors
-from train.config import LoopConfig, load_config
+from train.config import LoopConfig
 from train.features import FeatureCache
 from train.gesture import DataConfig, RepresentationConfig, build_representation, load_clips
-from train.loop import Task, fail, say, train
+from train.loop import Task, command, say, train
 from train.windows import GestureWindows
 
 FIT_WINDOWS = 4096  # for the mean and deviation of the latents
@@ -100,16 +100,7 @@ class CodecTask(Task):
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if argv is None else argv
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__)
-        return 0 if arguments else 2
-    try:
-        best = run(load_config(CodecConfig, arguments[0], arguments[1:]))
-    except ValueError as error:
-        return fail(error)
-    say(f"best checkpoint: {best}")
-    return 0
+    return command(__doc__, CodecConfig, run, argv)
 
 
 def run(config: CodecConfig) -> Path:

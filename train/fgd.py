@@ -21,8 +21,8 @@ from torch.utils.data import Dataset
 
 from pose.datasets.check import open_dataset
 from pose.metrics.gesture_features import FPS, GestureFeatures, motion_windows
-from train.config import LoopConfig, load_config
-from train.loop import Task, fail, train
+from train.config import LoopConfig
+from train.loop import Task, command, train
 
 MINIMUM_WINDOWS = 64
 
@@ -116,21 +116,13 @@ def run(config: FgdConfig) -> Path:
         f"extractor: {sum(p.numel() for p in extractor.parameters()):,} parameters; "
         f"{len(windows['train'])} windows to train, {len(windows['val'])} to validate"
     )
-    return train(config, FgdTask(config, extractor), windows["train"], windows["val"])
+    best = train(config, FgdTask(config, extractor), windows["train"], windows["val"])
+    print(f"FGDs by it are printed as FGD({GestureFeatures.from_pretrained(best / 'extractor').name})")
+    return best
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if argv is None else argv
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__)
-        return 0 if arguments else 2
-    try:
-        best = run(load_config(FgdConfig, arguments[0], arguments[1:]))
-        name = GestureFeatures.from_pretrained(best / "extractor").name
-    except ValueError as error:
-        return fail(error)
-    print(f"best checkpoint: {best}\nFGDs by it are printed as FGD({name})")
-    return 0
+    return command(__doc__, FgdConfig, run, argv)
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ from pose.representations.joints import BEAT_JOINTS, JointVectors, SmplxVectors
 from pose.representations.vectors import MotionVectors
 from pose.representations.zeroeggs import RootSpaceVectors
 from pose.sampling import scheduler_for
-from train.config import LoopConfig, load_config
+from train.config import LoopConfig
 from train.features import ClipArrays, FeatureCache
-from train.loop import Task, fail, say, train
+from train.loop import Task, command, say, train
 from train.showing import show_samples
 from train.windows import GestureWindows
 
@@ -248,16 +248,7 @@ def load_clips(data: DataConfig, cache: FeatureCache) -> dict[str, list[ClipArra
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if argv is None else argv
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__)
-        return 0 if arguments else 2
-    try:
-        best = run(load_config(GestureConfig, arguments[0], arguments[1:]))
-    except ValueError as error:
-        return fail(error)
-    say(f"best checkpoint: {best}")
-    return 0
+    return command(__doc__, GestureConfig, run, argv)
 
 
 def run(config: GestureConfig) -> Path:

@@ -21,9 +21,9 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -34,7 +34,9 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from train.config import LoopConfig, differences, save_config
+from train.config import LoopConfig, differences, load_config, save_config
+
+C = TypeVar("C")  # the configuration of one trainer
 
 # What may be different when a run is taken up again: it changes nothing that was learned.
 CHANGEABLE = tuple(
@@ -346,3 +348,17 @@ def fail(error: ValueError) -> int:
     """One line for the person at the keyboard."""
     print(f"error: {error}", file=sys.stderr)
     return 2
+
+
+def command(help_text: str | None, config_class: type[C], run: Callable[[C], Path], argv: list[str] | None) -> int:
+    """A trainer's command line, CONFIG.yaml [key=value ...]; exit code 0, or 2 with one line of what was refused."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(help_text)
+        return 0 if arguments else 2
+    try:
+        best = run(load_config(config_class, arguments[0], arguments[1:]))
+    except ValueError as error:
+        return fail(error)
+    say(f"best checkpoint: {best}")
+    return 0
