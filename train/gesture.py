@@ -243,7 +243,7 @@ def load_clips(data: DataConfig, cache: FeatureCache) -> dict[str, list[ClipArra
     splits = {split: [clip for clip in clips if clip.split == split] for split in ("train", "val")}
     for split, found in splits.items():
         if not found:
-            raise ValueError(f"{data.folder} has no usable recording of the split {split}")
+            raise ValueError(f"{data.folder} has no usable recording of the split {split}; add recordings")
     return splits
 
 
