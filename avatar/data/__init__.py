@@ -1,0 +1,1 @@
+"""Prepared clips: what the video stage learns from, in shards."""
