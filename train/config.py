@@ -27,8 +27,9 @@ class LoopConfig:
 
     output: str = "out/run"
     steps: int = 100_000
-    batch_size: int = 128  # a process and micro-step
-    accumulate: int = 1  # micro-steps of a step
+    batch_size: int = 128  # samples of a step, over all processes and micro-steps
+    accumulate: int = 1  # micro-steps that a step is cut into: less memory, the same result
+    optimizer: str = "adamw"  # or "adamw8bit", which needs bitsandbytes
     learning_rate: float = 3e-5
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
@@ -38,12 +39,12 @@ class LoopConfig:
     ema: float = 0.999  # decay of the averaged weights, which are what is saved for inference; 0 for none
     precision: str = "no"  # no, fp16, bf16
     seed: int = 0
-    workers: int = 0  # processes that read windows
+    workers: int = 0  # processes that read samples, for each process that trains
     log_every: int = 50
     checkpoint_every: int = 5_000  # validate and save
     keep_last: int = 2  # checkpoints beside the best one
     validation_batches: int = 16
-    videos: int = 2  # stick-figure videos of validation clips; 0 for none
+    videos: int = 2  # videos of validation clips; 0 for none
     videos_every: int = 20_000  # steps; rounded up to checkpoints
     video_seconds: float = 8.0
 
@@ -51,6 +52,10 @@ class LoopConfig:
         for name in ("steps", "batch_size", "accumulate", "log_every", "checkpoint_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise ValueError(f"loop.{name} must be at least 1, got {getattr(self, name)}")
+        if self.optimizer not in ("adamw", "adamw8bit"):
+            raise ValueError(f"loop.optimizer must be adamw or adamw8bit, got {self.optimizer!r}")
+        if self.precision not in ("no", "fp16", "bf16"):
+            raise ValueError(f"loop.precision must be no, fp16 or bf16, got {self.precision!r}")
         if self.decay not in ("constant", "cosine"):
             raise ValueError(f"loop.decay must be constant or cosine, got {self.decay!r}")
         if not 0 <= self.ema < 1:

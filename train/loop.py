@@ -1,8 +1,8 @@
 """One training loop for every trainer: prepare, accumulate, clip, step, average, log, validate, save, resume.
 
-A trainer hands over one `Task`: a module whose forward gives the losses of a batch, and what to save. All that is
-random is drawn after `torch.manual_seed` of (seed, step, micro-step, process), and batches are a function of
-(seed, step): a run that was killed goes on as if it had not been. To resume, run the same command again.
+A trainer hands over one `Task`: a module whose forward gives the losses of a batch, and what to save. Which samples a
+step learns from and their random numbers are functions of (seed, step) alone (`train.batches`), so a run that was
+killed goes on as if it had not been, also on another number of processes. To resume, run the same command again.
 
     OUTPUT/config.yaml                      the resolved experiment
     OUTPUT/losses.jsonl                     one line a logged step
@@ -17,44 +17,57 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import yaml
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
-from diffusers.training_utils import EMAModel
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from train.config import LoopConfig, differences, load_config, save_config
+from train.batches import Sampled, StepBatches, seed_of
+from train.checkpoints import (
+    Averaged,
+    Saving,
+    forget_after,
+    last_checkpoint,
+    link,
+    same_experiment,
+    tidy,
+    whole_weights,
+)
+from train.config import LoopConfig, load_config
 
 C = TypeVar("C")  # the configuration of one trainer
-
-# What may be different when a run is taken up again: it changes nothing that was learned.
-CHANGEABLE = tuple(
-    f"loop.{name}"
-    for name in ("steps", "output", "workers", "log_every", "keep_last", "videos", "videos_every", "video_seconds")
-)
 
 
 class Task(nn.Module):
     """What is trained. Everything with trained parameters is inside; frozen parts have requires_grad off."""
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scalars to log; "loss" is minimised."""
+        """Scalars to log, each the mean of a value of every sample; "loss" is minimised.
+
+        A mean over some of the samples only (those at low noise, say) is given as two numbers, sum and count.
+        `batch["draw"]` (B,) seeds `train.batches.Draws`: noise that does not depend on the number of processes.
+        """
         raise NotImplementedError
 
     def trained(self) -> nn.Module:
         """The part whose weights are averaged and saved for inference."""
         raise NotImplementedError
+
+    def watched(self) -> dict[str, list[nn.Parameter]]:
+        """Parts whose gradient norms are logged under their names."""
+        return {}
 
     def after_step(self, step: int, batch: dict[str, Tensor]) -> None:
         """Called when the optimiser has stepped."""
@@ -63,61 +76,37 @@ class Task(nn.Module):
         """Write an inference folder, with the weights as they are now."""
         raise NotImplementedError
 
-    def show(self, folder: Path, step: int) -> None:
-        """Write something to look at."""
+    def show(self, folder: Path, step: int) -> dict[str, NDArray[np.uint8]] | None:
+        """Write something to look at; pictures (H, W, 3) that are returned are logged under their names."""
 
 
-class StepBatches:
-    """A batch sampler: batch n is a function of (seed, n) alone. Epochs are permutations; a rest is not dropped but
-    joined to the next epoch."""
+class Sums:
+    """Means of named values over steps, samples and processes."""
 
-    def __init__(self, size: int, batch_size: int, batches: int, seed: int, first: int = 0) -> None:
-        self.size, self.batch_size, self.batches, self.seed, self.first = size, batch_size, batches, seed, first
+    def __init__(self, state: dict[str, list[float]] | None = None) -> None:
+        self.state = dict(state or {})
 
-    def __len__(self) -> int:
-        return max(self.batches - self.first, 0)
+    def add(self, name: str, value: float, count: float = 1.0) -> None:
+        total = self.state.setdefault(name, [0.0, 0.0])
+        total[0] += value
+        total[1] += count
 
-    def __iter__(self) -> Iterator[list[int]]:
-        epoch, order = -1, np.zeros(0, int)
-        for batch in range(self.first, self.batches):
-            places = range(batch * self.batch_size, (batch + 1) * self.batch_size)
-            chosen = []
-            for place in places:
-                if place // self.size != epoch:
-                    epoch = place // self.size
-                    order = np.random.default_rng([self.seed, epoch]).permutation(self.size)
-                chosen.append(int(order[place % self.size]))
-            yield chosen
+    def add_all(self, values: dict[str, Tensor], weight: int = 1) -> None:
+        """What `Task.forward` gives, of a batch that weighs `weight`."""
+        numbers = iter(torch.cat([v.detach().float().flatten() for v in values.values()]).tolist())  # one transfer
+        for name, value in values.items():
+            if value.numel() == 1:
+                self.add(name, next(numbers) * weight, weight)
+            else:
+                self.add(name, next(numbers), next(numbers))
 
-
-class _Averaged:
-    """Exponential average of weights that `accelerate` saves and loads with the rest; inert with a decay of 0."""
-
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.parameters = [p for p in module.parameters() if p.requires_grad]
-        self.ema = EMAModel(self.parameters, decay=decay, use_ema_warmup=False) if decay else None
-
-    def step(self) -> None:
-        if self.ema is not None:
-            self.ema.step(self.parameters)
-
-    def __enter__(self) -> None:
-        """Within the block the module has the averaged weights."""
-        if self.ema is not None:
-            self.ema.store(self.parameters)
-            self.ema.copy_to(self.parameters)
-
-    def __exit__(self, *_: object) -> None:
-        if self.ema is not None:
-            self.ema.restore(self.parameters)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.ema.state_dict() if self.ema is not None else {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        if self.ema is not None:
-            self.ema.load_state_dict(state)
-            self.ema.to(self.parameters[0].device)
+    def means(self, accelerator: Accelerator) -> dict[str, float]:
+        """Over all processes; a name without samples is left out. Every process must call."""
+        names = sorted(self.state)
+        numbers = torch.tensor([self.state[name] for name in names], dtype=torch.float64).reshape(len(names), 2)
+        numbers = numbers.float().to(accelerator.device)  # some devices have no float64
+        totals = accelerator.reduce(numbers, "sum").tolist()
+        return {name: total / count for name, (total, count) in zip(names, totals, strict=True) if count}
 
 
 def train(config: Any, task: Task, training: Dataset, validation: Dataset) -> Path:
@@ -125,7 +114,7 @@ def train(config: Any, task: Task, training: Dataset, validation: Dataset) -> Pa
     loop: LoopConfig = config.loop
     output = Path(loop.output)
     output.mkdir(parents=True, exist_ok=True)
-    _same_experiment(output / "config.yaml", config)
+    same_experiment(output / "config.yaml", config)
 
     # 1. Prepare
     accelerator = Accelerator(
@@ -135,35 +124,38 @@ def train(config: Any, task: Task, training: Dataset, validation: Dataset) -> Pa
         project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output)),
         step_scheduler_with_optimizer=False,
     )
+    if not len(validation):  # type: ignore[arg-type]
+        raise ValueError("there is no validation clip; the data needs recordings of the split val")
+    data = Sampled(training, loop.seed)
+    share = accelerator.process_index, accelerator.num_processes
+    StepBatches(data.groups, loop.batch_size, 0, loop.seed, 0, loop.accumulate, *share)  # before anything is begun
+    if accelerator.state.deepspeed_plugin is not None:
+        micro_batch = loop.batch_size // (loop.accumulate * accelerator.num_processes)
+        accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = micro_batch
     parameters = [p for p in task.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, loop.learning_rate, loop.betas, weight_decay=loop.weight_decay)
+    optimizer = make_optimizer(parameters, loop)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, loop))
-    averaged = _Averaged(task.trained(), loop.ema)
     module, optimizer, rate = accelerator.prepare(task, optimizer, rate)
-    if averaged.ema is not None:
-        averaged.ema.to(accelerator.device)
+    averaged = Averaged(task.trained(), loop.ema)
+    parameters = [p for p in module.parameters() if p.requires_grad]
     accelerator.register_for_checkpointing(averaged)
     accelerator.init_trackers("tensorboard")
 
     # 2. Resume
-    start, best, sums = 0, math.inf, dict[str, float]()
-    last = _last_checkpoint(output)
+    start, best, sums, saved = 0, math.inf, Sums(), True
+    last = last_checkpoint(output)
     if last is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             accelerator.load_state(str(last / "training"))
         state = json.loads((last / "training" / "state.json").read_text())
-        start, best, sums = state["step"], state["best"], state["sums"]
+        start, best, sums = state["step"], state["best"], Sums(state["sums"])
     if accelerator.is_main_process:
-        _forget_after(output / "losses.jsonl", start)
+        forget_after(output / "losses.jsonl", start)
         print(f"{output}: {'resuming at' if start else 'starting at'} step {start} of {loop.steps}", flush=True)
-    size = len(training)  # type: ignore[arg-type]
-    processes = accelerator.num_processes
-    micro = loop.accumulate * processes
-    sampler = StepBatches(size, loop.batch_size, loop.steps * micro, loop.seed, start * micro)
-    loader = DataLoader(training, batch_sampler=sampler, num_workers=loop.workers)
-    loader = accelerator.prepare(loader)
-    batches = iter(loader)
+    batches = StepBatches(data.groups, loop.batch_size, loop.steps, loop.seed, start, loop.accumulate, *share)
+    loader = DataLoader(data, batch_sampler=batches, num_workers=loop.workers, pin_memory=torch.cuda.is_available())
+    source = iter(loader)
 
     if start == 0:
         with averaged:
@@ -174,93 +166,136 @@ def train(config: Any, task: Task, training: Dataset, validation: Dataset) -> Pa
     began, began_step = time.monotonic(), start
     for step in range(start, loop.steps):
         module.train()
+        step_began, waited = time.perf_counter(), 0.0
         for part in range(loop.accumulate):
-            batch = next(batches)
-            torch.manual_seed(_seed_of(loop.seed, step, part, accelerator.process_index))
+            asked = time.perf_counter()
+            batch = _to(accelerator.device, next(source))
+            waited += time.perf_counter() - asked
+            torch.manual_seed(seed_of(loop.seed, step, part, accelerator.process_index))  # for dropout
             with accelerator.accumulate(module):
                 losses = module(batch)
                 accelerator.backward(losses["loss"])
-                if accelerator.sync_gradients and loop.clip:
-                    sums["gradient"] = sums.get("gradient", 0.0) + float(
-                        accelerator.clip_grad_norm_(parameters, loop.clip)
-                    )
+                if accelerator.sync_gradients:
+                    for name, watched in task.watched().items() if (step + 1) % loop.log_every == 0 else ():
+                        sums.add(f"gradient/{name}", _norm(watched))
+                    norm = accelerator.clip_grad_norm_(parameters, loop.clip or math.inf)
+                    sums.add("gradient", 0.0 if norm is None else float(norm), float(norm is not None))
                 optimizer.step()
                 optimizer.zero_grad()
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach()) / loop.accumulate
+            sums.add_all(losses)
         rate.step()
         averaged.step()
         done = step + 1
         task.after_step(done, batch)
-        if not math.isfinite(sums["loss"]):
-            raise ValueError(f"the loss is {sums['loss']} at step {done}; lower loop.learning_rate")
+        taken = time.perf_counter() - step_began
+        sums.add("speed/seconds_a_step", taken)
+        sums.add("speed/data_wait", waited, taken)  # share of the time
+        if not math.isfinite(sums.state["loss"][0]):
+            raise ValueError(f"the loss is {sums.state['loss'][0]} at step {done}; lower loop.learning_rate")
 
         # 4. Log
         if done % loop.log_every == 0 or done == loop.steps:
-            count = (done - 1) % loop.log_every + 1
-            means = {name: value / count for name, value in sums.items()}
-            means["rate"] = float(rate.get_last_lr()[0])
+            means = sums.means(accelerator)
+            means |= {"rate": float(rate.get_last_lr()[0]), "samples": float(done * loop.batch_size)}
             _log(accelerator, output, done, means)
             if accelerator.is_main_process:
                 pace = (done - began_step) / (time.monotonic() - began)
-                print(f"step {done}: loss {means['loss']:.5f}, {pace:.2f} steps a second", flush=True)
-            sums = {}
+                waits = f"waiting for data {means['speed/data_wait']:.1%}"
+                print(f"step {done}: loss {means['loss']:.5f}, {pace:.2f} steps a second, {waits}", flush=True)
+            sums = Sums()
 
         # 5. Validate and save
         if done % loop.checkpoint_every == 0 or done == loop.steps:
             with averaged:
                 values = _validate(accelerator, module, validation, loop)
-                _log(accelerator, output, done, {f"validation/{name}": value for name, value in values.items()})
-                is_best = values["loss"] <= best
-                best = min(best, values["loss"])
-                folder = output / "checkpoints" / f"step_{done:08d}"
-                part_folder = folder.with_name(f".{folder.name}.part")
-                if accelerator.is_main_process:
-                    print(f"step {done}: validation loss {values['loss']:.5f}{' (best)' * is_best}", flush=True)
-                    shutil.rmtree(part_folder, ignore_errors=True)
-                    part_folder.mkdir(parents=True)
-                    task.save(part_folder)
-            accelerator.wait_for_everyone()
-            accelerator.save_state(str(part_folder / "training"))
+            _log(accelerator, output, done, {f"validation/{name}": value for name, value in values.items()})
+            is_best = values["loss"] <= best
+            best = min(best, values["loss"])
             if accelerator.is_main_process:
-                state = {"step": done, "best": best, "loss": values["loss"], "sums": sums}
-                (part_folder / "training" / "state.json").write_text(json.dumps(state))
-                shutil.rmtree(folder, ignore_errors=True)
-                part_folder.rename(folder)
-                _link(output / "last", folder)
+                print(f"step {done}: validation loss {values['loss']:.5f}{' (best)' * is_best}", flush=True)
+            saving = Saving(accelerator, output, done)
+            with averaged, whole_weights(module):
+                saving.attempt(task.save, first_only=True)
+            saving.attempt(lambda part: accelerator.save_state(str(part / "training")))
+            saved = saving.finish({"step": done, "best": best, "loss": values["loss"], "sums": sums.state})
+            if accelerator.is_main_process and saved:
                 if is_best:
-                    _link(output / "best", folder)
-                _tidy(output, loop.keep_last)
-                if loop.videos and (done == loop.steps or _crossed(done, loop.checkpoint_every, loop.videos_every)):
-                    with averaged:
-                        (output / "videos").mkdir(exist_ok=True)
-                        task.show(output / "videos", done)
+                    link(output / "best", saving.folder)
+                tidy(output, loop.keep_last)
+            if loop.videos and (done == loop.steps or _crossed(done, loop.checkpoint_every, loop.videos_every)):
+                with averaged:
+                    _show(accelerator, task, output / "videos", done)
             accelerator.wait_for_everyone()
     accelerator.end_training()
+    if not saved:
+        raise ValueError(
+            f"the last checkpoint could not be written to {output}; free space and run the same command again: it "
+            "goes on from the one before"
+        )
     return (output / "best").resolve()
 
 
+def make_optimizer(parameters: list[nn.Parameter], loop: LoopConfig) -> torch.optim.Optimizer:
+    """AdamW, or its version with moments of 8 bits (Dettmers et al. 2022)."""
+    if loop.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, loop.learning_rate, loop.betas, weight_decay=loop.weight_decay)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise ValueError(
+            f"loop.optimizer=adamw8bit needs bitsandbytes and a GPU that it supports ({error}); install it, or use "
+            "loop.optimizer=adamw"
+        ) from None
+    return AdamW8bit(parameters, loop.learning_rate, loop.betas, weight_decay=loop.weight_decay)
+
+
 @torch.no_grad()
-def _validate(accelerator: Accelerator, module: nn.Module, data: Dataset, loop: LoopConfig) -> dict[str, float]:
-    """Mean losses over the same validation batches with the same noise every time, on every process alike."""
-    assert isinstance(data, Sized)
-    if not len(data):
-        raise ValueError("there is no validation clip; the data needs recordings of the split val")
+def _validate(accelerator: Accelerator, module: nn.Module, validation: Any, loop: LoopConfig) -> dict[str, float]:
+    """Mean losses over the same validation samples with the same noise every time, shared out among the processes."""
     module.eval()
-    count = min(loop.validation_batches, math.ceil(len(data) / loop.batch_size))
-    total: dict[str, float] = {}
-    weight = 0
-    spread = np.random.default_rng(loop.seed).permutation(len(data))[: count * loop.batch_size]
-    for part in range(count):
-        chosen = spread[part * loop.batch_size : (part + 1) * loop.batch_size]
-        items = [data[int(index)] for index in chosen]
-        batch = torch.utils.data.default_collate(items)
-        batch = {name: value.to(accelerator.device) for name, value in batch.items()}
-        torch.manual_seed(_seed_of(loop.seed, 0, part, 1 << 20))
-        for name, value in module(batch).items():
-            total[name] = total.get(name, 0.0) + float(value) * len(chosen)
-        weight += len(chosen)
-    return {name: value / weight for name, value in total.items()}
+    data = Sampled(validation, seed_of(loop.seed, 1 << 20))
+    spread = np.random.default_rng(loop.seed).permutation(len(data))[: loop.validation_batches * loop.batch_size]
+    micro = loop.batch_size // (loop.accumulate * accelerator.num_processes)
+    groups = data.groups
+    batches: list[list[tuple[int, int]]] = []
+    for group in sorted({groups[int(index)] for index in spread}, key=str):
+        chosen = [(int(index), place) for place, index in enumerate(spread) if groups[int(index)] == group]
+        batches += [chosen[begin : begin + micro] for begin in range(0, len(chosen), micro)]
+    sums = Sums()
+    for turn in range(-(-len(batches) // accelerator.num_processes)):
+        number = turn * accelerator.num_processes + accelerator.process_index
+        chosen = batches[min(number, len(batches) - 1)]  # FSDP wants every process in every forward
+        batch = _to(accelerator.device, default_collate([data[one] for one in chosen]))
+        torch.manual_seed(seed_of(loop.seed, 0, number, 1 << 20))
+        losses = module(batch)
+        if number < len(batches):
+            sums.add_all(losses, len(chosen))
+    return sums.means(accelerator)
+
+
+def _show(accelerator: Accelerator, task: Task, folder: Path, step: int) -> None:
+    """Videos and pictures on the first process. Not under FSDP, where a forward needs all of them."""
+    if not accelerator.is_main_process or any(isinstance(part, FSDPModule) for part in task.modules()):
+        return
+    try:
+        folder.mkdir(exist_ok=True)
+        pictures = task.show(folder, step) or {}
+    except OSError as error:
+        print(f"step {step}: no videos ({error})", file=sys.stderr, flush=True)
+        return
+    tracker = accelerator.get_tracker("tensorboard")
+    tracker.log_images({name: picture[None] for name, picture in pictures.items()}, step, dataformats="NHWC")
+
+
+def _to(device: torch.device, batch: dict[str, Any]) -> dict[str, Any]:
+    return {name: x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for name, x in batch.items()}
+
+
+def _norm(parameters: list[nn.Parameter]) -> float:
+    """Length of the gradient of all parameters together; under FSDP, of this process's share."""
+    gradients = [p.grad.detach() for p in parameters if p.grad is not None]
+    gradients = [g.to_local() if isinstance(g, DTensor) else g for g in gradients]
+    return float(torch.stack([g.norm() for g in gradients]).norm()) if gradients else 0.0
 
 
 def _rate(step: int, loop: LoopConfig) -> float:
@@ -270,68 +305,16 @@ def _rate(step: int, loop: LoopConfig) -> float:
     return rise * fall
 
 
-def _seed_of(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
 def _log(accelerator: Accelerator, output: Path, step: int, values: dict[str, float]) -> None:
-    accelerator.log(values, step=step)
-    if accelerator.is_main_process:
-        with open(output / "losses.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-
-
-def _forget_after(path: Path, step: int) -> None:
-    """Leave out log lines of what will be done again; a half-written last line too."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if 0 < step >= json.loads(line)["step"]:
-                kept.append(line + "\n")
-        except ValueError:
-            continue
-    path.write_text("".join(kept), encoding="utf-8")
-
-
-def _same_experiment(path: Path, config: Any) -> None:
-    """Refuse to go on with a run under other settings than those it was begun with."""
-    if path.exists():
-        from dataclasses import asdict
-
-        changed = [
-            key for key in differences(yaml.safe_load(path.read_text()), asdict(config)) if key not in CHANGEABLE
-        ]
-        if changed:
-            raise ValueError(
-                f"{path.parent} was begun with other settings ({', '.join(changed[:6])}); give the same ones to "
-                "resume, or another loop.output to start anew"
-            )
-    save_config(path, config)
-
-
-def _last_checkpoint(output: Path) -> Path | None:
-    whole = sorted((output / "checkpoints").glob("step_*/training/state.json"))
-    return whole[-1].parents[1] if whole else None
-
-
-def _link(link: Path, target: Path) -> None:
-    part = link.with_name(f".{link.name}.part")
-    part.unlink(missing_ok=True)
-    part.symlink_to(os.path.relpath(target, link.parent))
-    part.replace(link)
-
-
-def _tidy(output: Path, keep: int) -> None:
-    """Remove checkpoints that are neither among the last nor the best, and what a killed process left."""
-    best = (output / "best").resolve()
-    folders = sorted((output / "checkpoints").glob("step_*"))
-    for folder in folders[:-keep]:
-        if folder.resolve() != best:
-            shutil.rmtree(folder)
-    for part in (output / "checkpoints").glob(".*.part"):
-        shutil.rmtree(part)
+    """To TensorBoard; what was learned, but not how fast, also to a file that a repeated run gives again."""
+    try:
+        accelerator.log(values, step=step)
+        if accelerator.is_main_process:
+            learned = {name: value for name, value in values.items() if not name.startswith("speed/")}
+            with open(output / "losses.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **learned}) + "\n")
+    except OSError as error:  # a full disk: the next checkpoint says so again, and steps are not lost for a line
+        print(f"step {step}: could not log ({error})", file=sys.stderr, flush=True)
 
 
 def _crossed(step: int, every: int, period: int) -> bool:

@@ -19,7 +19,6 @@ from pose.pipeline import GesturePipeline
 from pose.speech import speech_features
 from train.codec import main as train_codec
 from train.gesture import main as train
-from train.loop import StepBatches
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMS = {
@@ -155,12 +154,3 @@ def test_what_cannot_be_trained_is_one_line(change, message, corpus, tmp_path, c
     assert train(arguments("diffuse_style", corpus, tmp_path, "data.speech_model=null", change)) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and message in error
-
-
-def test_batches_are_a_function_of_the_step():
-    whole = list(StepBatches(10, 4, 12, seed=3))
-    assert list(StepBatches(10, 4, 12, seed=3, first=5)) == whole[5:]
-    seen = [index for batch in whole for index in batch]
-    for epoch in range(4):
-        assert sorted(seen[10 * epoch : 10 * epoch + 10]) == list(range(10))
-    assert seen[:10] != seen[10:20] and list(StepBatches(10, 4, 12, seed=4)) != whole
