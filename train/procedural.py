@@ -5,8 +5,8 @@
     OUT/1/1_procedural_0_9_9.{wav,bvh,json,TextGrid,txt,csv}
 
 Each "speaker" has its own amplitude, handedness, tempo, taste and rest pose; a quarter of the recordings each are
-neutral, happy, angry and sad, which changes size and posture. Numbers are given as in BEAT, so that BEAT's own
-division into train, val and test applies, and BEAT drops in where this corpus was. The motion is ours and so are the
+neutral, happy, angry and sad, which changes size and posture. Numbers are given as in BEAT, those of speakers as of its
+four-hour ones, so that BEAT's own division into train, val and test applies, and BEAT drops in where this corpus was. The motion is ours and so are the
 labels; the speech keeps its licence. Letters: F frames, J joints.
 """
 
@@ -18,7 +18,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from pose.acoustics import SAMPLE_RATE
 from pose.bvh import write_bvh
-from pose.datasets.beat import EMOTIONS, FACE_FPS, FPS, emotion_of, split_of
+from pose.datasets.beat import EMOTIONS, FACE_FPS, FPS, ONE_HOUR, emotion_of, split_of
 from pose.motion import EXPRESSION_NAMES, Motion, expression_index
 from pose.prosody import prosody_motion
 from pose.rotations import axis_angle_to_matrix
@@ -142,7 +142,8 @@ def make_corpus(speech: Path, out: Path, speakers: int = 4, limit: int | None = 
     if not sounds:
         raise ValueError(f"{speech} holds no speech ({', '.join(SOUNDS)})")
     order = np.random.default_rng([seed, 1]).permutation(len(sounds))[:limit]
-    cast = [Speaker.made(number, seed) for number in range(1, speakers + 1)]
+    free = (number for number in count(1) if number not in ONE_HOUR)
+    cast = [Speaker.made(number, seed) for number in islice(free, speakers)]
     supply = {(speaker.number, mood): numbers(mood) for speaker in cast for mood in MOODS}
     spare = {speaker.number: count(119) for speaker in cast}
     for place, index in enumerate(order):

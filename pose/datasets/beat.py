@@ -37,10 +37,17 @@ FACE_FPS = 60.0
 EMOTIONS = ("neutral", "happiness", "anger", "sadness", "contempt", "surprise", "fear", "disgust")
 # First monologue of each emotion; the lists of the authors' loader. From 119 on: neutral.
 _FIRST = (1, 65, 73, 81, 87, 95, 103, 111, 119)
-# Official division of the ten four-hour speakers (98, 16 and 16 recordings each): monologues, conversations. The
-# one-hour speakers are divided by cuts inside files in the paper; here the same numbers serve for them (ours).
+# Official division of the ten four-hour speakers (98, 16 and 16 recordings each): monologues, conversations.
 _TEST = ({1, 2, 3, 4, 5, 6, 7, 8, 65, 73, 81, 87, 95, 103, 111}, {1})
 _VALIDATION = ({57, 58, 59, 60, 61, 62, 63, 64, 72, 80, 86, 94, 102, 110, 118}, {12})
+# And that of the twenty one-hour speakers. Of each emotion's first monologue, and of the conversation, the first half
+# is for testing and the second for validation, cut after so many seconds. 1_0 and 1_4 are there for speaker 29 alone.
+ONE_HOUR = frozenset({5, 10, *range(12, 21), *range(22, 31)})
+_TEST_1H = ({1, 2, 3, 4}, set[int]())
+_VALIDATION_1H = ({5, 6, 7, 8}, set[int]())
+_TRAIN_1H = ({*range(9, 17), 66, 74, 82, 88, 96, 104, 112, 118}, {0, 2, 3, 4})
+_HALVED_1H = ({65, 73, 81, 87, 95, 103, 111}, {1})
+_HALF_S = (30.0, 300.0)
 _NAME = re.compile(r"(\d+)_([^_]+)_(\d)_(\d+)_(\d+)$")
 
 
@@ -53,8 +60,25 @@ def emotion_of(kind: int, number: int) -> str:
 
 
 def split_of(kind: int, number: int) -> str:
-    """train, val or test by type and number."""
+    """train, val or test of a four-hour speaker's recording by its type and number."""
     return "test" if number in _TEST[kind % 2] else "val" if number in _VALIDATION[kind % 2] else "train"
+
+
+def splits_of(speaker: int, kind: int, number: int) -> dict[str, str]:
+    """Split by part: "" for a whole recording, "a" and "b" for the halves that one-hour speakers' files are cut in.
+
+    What the authors' list of the one-hour speakers leaves out is "additional". Speakers whom BEAT does not have are
+    divided as the four-hour ones.
+    """
+    form = kind % 2
+    if speaker not in ONE_HOUR:
+        return {"": split_of(kind, number)}
+    if number in _HALVED_1H[form]:
+        return {"a": "test", "b": "val"}
+    for split, lists in (("test", _TEST_1H), ("val", _VALIDATION_1H), ("train", _TRAIN_1H)):
+        if number in lists[form]:
+            return {"": split}
+    return {"": "additional"}
 
 
 class Beat:
@@ -75,9 +99,11 @@ class Beat:
                 if bvh.with_suffix(suffix).is_file():
                     files[kind] = bvh.with_suffix(suffix)
             speaker, _, kind_, first, _ = match.groups()
-            style, split = emotion_of(int(kind_), int(first)), split_of(int(kind_), int(first))
-            recordings.append(Recording(bvh.stem, speaker, style, split, files))
-        known = {recording.name for recording in recordings}
+            style = emotion_of(int(kind_), int(first))
+            for part, split in splits_of(int(speaker), int(kind_), int(first)).items():
+                name = f"{bvh.stem}_{part}" if part else bvh.stem
+                recordings.append(Recording(name, speaker, style, split, files, part))
+        known = {recording.files["motion"].stem for recording in recordings}
         for sound in sorted(Path(folder).rglob("*.wav"), key=_order):
             if _NAME.match(sound.stem) and sound.stem not in known and not sound.with_suffix(".bvh").is_file():
                 self.faults.append((sound.stem, "no .bvh beside the .wav"))
@@ -104,10 +130,14 @@ class Beat:
         semantic = None
         if "semantic" in recording.files:
             semantic = held_at(fps, len(motion), read_semantics(recording.files["semantic"]))
-        return Clip(
+        clip = Clip(
             recording.name, recording.speaker, recording.style, recording.split, fps, waveform, motion,
             words=words, semantic=semantic, notes=tuple(notes),
         ).trimmed()  # fmt: skip
+        if not recording.part:
+            return clip
+        half = _HALF_S[int(_NAME.match(recording.files["motion"].stem)[3]) % 2]  # type: ignore[index]
+        return clip.between(0, half) if recording.part == "a" else clip.between(half, clip.duration_s)
 
 
 def words_of(path: Path) -> tuple[Interval, ...]:

@@ -69,6 +69,30 @@ class Clip:
     def duration_s(self) -> float:
         return len(self) / self.fps
 
+    def between(self, start_s: float, end_s: float) -> Clip:
+        """The stretch from `start_s` to `end_s` or the clip's end; ValueError when it is too short to hold a gesture."""
+        first, last = (min(round(second * self.fps), len(self)) for second in (start_s, end_s))
+        if last - first < MINIMUM_S * self.fps:
+            raise ValueError(
+                f"{self.name}: the clip lasts {self.duration_s:.2f} s, which leaves {(last - first) / self.fps:.2f} s "
+                f"between {start_s:g} and {end_s:g} s; expected at least {MINIMUM_S:g} s"
+            )
+        begin, end = first / self.fps, last / self.fps
+
+        def cut(values: Array | None) -> Array | None:
+            return None if values is None else values[first:last]
+
+        words = None if self.words is None else [word for word in self.words if word.end > begin and word.start < end]
+        return replace(
+            self,
+            waveform=self.waveform[round(begin * SAMPLE_RATE) : round(end * SAMPLE_RATE)],
+            motion=None if self.motion is None else self.motion[first:last],
+            directions=cut(self.directions),
+            words=None if words is None else tuple(Interval(w.start - begin, w.end - begin, w.text) for w in words),
+            semantic=cut(self.semantic),
+            face=cut(self.face),
+        )
+
     def trimmed(self) -> Clip:
         """Cut to the shorter of motion and sound, both from the start; ValueError when too little is left."""
         frames = min(len(self), int(len(self.waveform) / SAMPLE_RATE * self.fps + 1e-6))

@@ -77,8 +77,12 @@ class DiffGesture(GestureDenoiser):
 
     @classmethod
     def small(cls, pose_dim: int, style_dim: int = 0, **changes: Any) -> DiffGesture:
-        """A size for training on a CPU."""
-        return cls(pose_dim, style_dim, **{"width": 128, "blocks": 2, **changes})
+        """A size for training on a CPU.
+
+        The head halves the width and the noise of all P numbers must pass it, so the width is at least 2 P.
+        """
+        width = max(128, -(-2 * pose_dim // 64) * 64)
+        return cls(pose_dim, style_dim, **{"width": width, "blocks": 2, "feedforward": 2, **changes})
 
     def condition(self, *, speech: Tensor, seed: Tensor | None = None, style: Tensor | None = None) -> Condition:
         """`frames` (B, F, C) is the context; without a seed its bit is 0."""

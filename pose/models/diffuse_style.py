@@ -54,6 +54,7 @@ class DiffuseStyleGesture(GestureDenoiser):
         seed_dropout: float = 0.1,  # and without seed; the "+" variant keeps it
         num_train_timesteps: int = 1000,
         beta_schedule: str = "squaredcos_cap_v2",  # cosine, β at most 0.999
+        skip: bool = False,  # ours: see CrossLocalTrunk
     ) -> None:
         super().__init__()
         if seed_mode not in SEED_MODES:
@@ -68,7 +69,7 @@ class DiffuseStyleGesture(GestureDenoiser):
         self.pose_in = nn.Linear(pose_dim, width)
         self.speech = nn.Linear(speech_dim, speech_width)
         self.trunk = CrossLocalTrunk(
-            width, 2 * width + speech_width, layers, heads, feedforward, local_heads, local_window, dropout
+            width, 2 * width + speech_width, layers, heads, feedforward, local_heads, local_window, dropout, skip
         )
         self.pose_out = nn.Linear(width, pose_dim)
 

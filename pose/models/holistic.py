@@ -53,6 +53,7 @@ class HolisticDiffusion(GestureDenoiser):
         style_dropout: float = 0.1,
         num_train_timesteps: int = 1000,
         beta_schedule: str = "squaredcos_cap_v2",
+        skip: bool = False,  # ours: see CrossLocalTrunk
     ) -> None:
         super().__init__()
         if not tasks or set(tasks) - set(TASKS) or list(tasks) != [task for task in TASKS if task in tasks]:
@@ -66,7 +67,7 @@ class HolisticDiffusion(GestureDenoiser):
         self.seed = nn.ModuleDict({task: nn.Linear(dims[task], speech_width) for task in tasks})
         self.pose_in = nn.ModuleDict({task: nn.Linear(dims[task], width) for task in tasks})
         self.trunk = CrossLocalTrunk(
-            width, 2 * width + speech_width, layers, heads, feedforward, local_heads, local_window, dropout
+            width, 2 * width + speech_width, layers, heads, feedforward, local_heads, local_window, dropout, skip
         )
         self.pose_out = nn.ModuleDict({task: nn.Linear(width, dims[task]) for task in tasks})
 

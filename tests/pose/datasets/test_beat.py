@@ -9,7 +9,7 @@ import soundfile
 
 from pose.bvh import write_bvh
 from pose.datasets.__main__ import main
-from pose.datasets.beat import EMOTIONS, Beat, emotion_of, split_of
+from pose.datasets.beat import EMOTIONS, ONE_HOUR, Beat, emotion_of, split_of, splits_of
 from pose.datasets.check import check, open_dataset
 from pose.datasets.clip import resampled_curves
 from pose.motion import EXPRESSION_NAMES, Motion
@@ -77,6 +77,30 @@ def test_splits_and_emotions_have_the_published_counts():
     assert [emotion_of(0, n) for n in (1, 64, 65, 73, 81, 87, 95, 103, 111, 118, 119)] == [
         "neutral", "neutral", *EMOTIONS[1:], "disgust", "neutral",
     ]  # fmt: skip
+
+
+def test_one_hour_speakers_are_cut_inside_files(tmp_path, monkeypatch):
+    """The authors' list: 16 monologues and two conversations train; 4 and the halves of 8 are on each other side."""
+    assert len(ONE_HOUR) == 20 and not ONE_HOUR & {1, 2, 3, 4, 6, 7, 8, 9, 11, 21}
+    named = [splits_of(5, 0, n) for n in range(1, 119)] + [splits_of(5, 1, n) for n in range(1, 4)]
+    sides = (("", "train"), ("", "val"), ("b", "val"), ("", "test"), ("a", "test"))
+    assert [sum(splits.get(part) == side for splits in named) for part, side in sides] == [18, 4, 8, 4, 8]
+    assert splits_of(5, 0, 40) == {"": "additional"} and splits_of(2, 0, 65) == {"": "test"}
+
+    monkeypatch.setattr("pose.datasets.beat._HALF_S", (1.0, 300.0))
+    write_take(tmp_path, "5_stewart_0_65_65")
+    beat = Beat(tmp_path)
+    assert [(r.name[-2:], r.split) for r in beat.recordings] == [("_a", "test"), ("_b", "val")]
+    first, second = (beat.load(recording, 30.0) for recording in beat.recordings)
+    whole = home_motion().resampled(30.0).rotations
+    np.testing.assert_allclose(first.motion.rotations, whole[:30], atol=1e-5)
+    np.testing.assert_allclose(second.motion.rotations, whole[30:60], atol=1e-5)
+    assert (len(first.waveform), len(second.waveform)) == (16000, 16000)
+    assert first.words == (Interval(0.2, 0.5, "hello"),) and second.words == ()
+    assert first.semantic.max() > 0 and second.semantic.max() == 0
+    write_take(tmp_path, "5_stewart_0_73_73", seconds=1.5, sound_s=1.5)
+    report = check(Beat(tmp_path))
+    assert report.usable == 3 and "leaves 0.50 s" in dict(report.unusable)["5_stewart_0_73_73_b"]
 
 
 def test_other_bone_lengths_and_names_are_mapped(tmp_path):
