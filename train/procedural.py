@@ -5,9 +5,9 @@
     OUT/1/1_procedural_0_9_9.{wav,bvh,json,TextGrid,txt,csv}
 
 Each "speaker" has its own amplitude, handedness, tempo, taste and rest pose; a quarter of the recordings each are
-neutral, happy, angry and sad, which changes size and posture. Numbers are given as in BEAT, those of speakers as of its
-four-hour ones, so that BEAT's own division into train, val and test applies, and BEAT drops in where this corpus was. The motion is ours and so are the
-labels; the speech keeps its licence. Letters: F frames, J joints.
+neutral, happy, angry and sad, which changes size and posture. Numbers are given as in BEAT, to speakers those of its
+four-hour ones, so that BEAT's own division into train, val and test applies, and BEAT drops in where this corpus was.
+The motion is ours and so are the labels; the speech keeps its licence. Letters: F frames, J joints.
 """
 
 from __future__ import annotations

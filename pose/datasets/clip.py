@@ -70,7 +70,7 @@ class Clip:
         return len(self) / self.fps
 
     def between(self, start_s: float, end_s: float) -> Clip:
-        """The stretch from `start_s` to `end_s` or the clip's end; ValueError when it is too short to hold a gesture."""
+        """The stretch from `start_s` to `end_s` or the clip's end; ValueError when it is too short for a gesture."""
         first, last = (min(round(second * self.fps), len(self)) for second in (start_s, end_s))
         if last - first < MINIMUM_S * self.fps:
             raise ValueError(
