@@ -2,8 +2,8 @@
 
 A description has one section for each part, the constructor arguments of its class. What two parts must agree on is
 filled in from the U-Net: the reference net's layers, widths of pose features, audio and identity tokens. A section may
-hold `from: folder or hub id` instead: that part is then loaded. `class` names the diffusers class of the autoencoder
-and of the scheduler.
+hold `from: folder or hub id` instead: that part is then loaded; `from: shipped:NAME` is avatar/weights/NAME, which
+comes with the package. `class` names the diffusers class of the autoencoder and of the scheduler.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from avatar.models.pose_encoder import PoseEncoder
 from avatar.models.reference import ReferenceNet
 from avatar.models.unet import AvatarUNet
 from avatar.pipeline import AvatarPipeline
+
+WEIGHTS = Path(__file__).parent / "weights"
+SHIPPED = "shipped:"
 
 SECTIONS = (
     "unet", "reference_net", "pose_encoder", "audio_encoder", "identity_encoder", "vae", "scheduler", "pipeline",
@@ -55,7 +58,7 @@ def build_pipeline(config: Mapping[str, Any]) -> AvatarPipeline:
     reference = _built(ReferenceNet, part["reference_net"]) if part["reference_net"] else ReferenceNet.matching(unet)
     audio = {"audio_dim": unet.config.audio_dim, **part["audio_encoder"]}
     if "from" in audio:
-        audio_encoder = AudioEncoder.from_speech_model(audio.pop("from"), **audio)
+        audio_encoder = AudioEncoder.from_speech_model(_located(audio.pop("from")), **audio)
     else:
         audio_encoder = _built(AudioEncoder, audio)
     identity_encoder = None
@@ -82,15 +85,26 @@ def build_pipeline(config: Mapping[str, Any]) -> AvatarPipeline:
 def _built(cls: Any, arguments: dict[str, Any]) -> Any:
     """An instance of a model class, loaded where `from` says so; unknown names are refused."""
     if "from" in arguments:
-        return cls.from_pretrained(arguments["from"])
+        return cls.from_pretrained(_located(arguments["from"]))
     _check_names(arguments, inspect.signature(cls.__init__).parameters, f"{cls.__name__} argument")
     return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in arguments.items()})
+
+
+def _located(source: str) -> str:
+    """A folder or hub id; what ships with the package by its name."""
+    if not source.startswith(SHIPPED):
+        return source
+    folder = WEIGHTS / source.removeprefix(SHIPPED)
+    if not folder.is_dir():
+        known = sorted(path.name for path in WEIGHTS.glob("*") if path.is_dir())
+        raise ValueError(f"no weights {source!r} come with this package; it has {', '.join(known) or 'none'}")
+    return str(folder)
 
 
 def _autoencoder(arguments: dict[str, Any]) -> AutoencoderKL | AutoencoderTiny:
     name = arguments.pop("class", "AutoencoderKL")
     if "from" in arguments:
-        return load_autoencoder(name, arguments["from"])
+        return load_autoencoder(name, _located(arguments["from"]))
     if name not in AUTOENCODERS:
         raise ValueError(f"vae class must be one of {', '.join(AUTOENCODERS)}, got {name!r}")
     return _built(AUTOENCODERS[name], arguments)

@@ -1,10 +1,13 @@
 """Pictures to latents and back, with one face for AutoencoderKL and AutoencoderTiny, in chunks of bounded memory.
 
-Letters: N images, H W image size, C h w latent channels and size. Images are [0, 1] here and [-1, 1] inside the VAE.
+Letters: N images, H W image size, C h w latent channels and size, p side of a patch. Images are [0, 1] here and
+[-1, 1] inside the VAE. A VAE of 3·p² image channels takes pictures as patches of p × p pixels (unshuffled): none of
+its layers works at full size, which on a CPU is most of the time.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any, TypeAlias
 
@@ -44,11 +47,37 @@ def load_autoencoder(name: str, path: str | os.PathLike[str], **options: Any) ->
 
 def spatial_factor(vae: Autoencoder) -> int:
     """Image pixels a latent cell, along one side."""
-    return int(2 ** (len(vae.config.block_out_channels) - 1))
+    return int(2 ** (len(vae.config.block_out_channels) - 1)) * patch_side(vae)
 
 
 def latent_channels(vae: Autoencoder) -> int:
     return int(vae.config.latent_channels)
+
+
+def patch_side(vae: Autoencoder) -> int:
+    """Side of the square patch of pixels that is one place at the VAE's input and output; 1 for plain pictures."""
+    side = math.isqrt(vae.config.in_channels // 3)
+    if vae.config.in_channels != 3 * side**2 or vae.config.out_channels != vae.config.in_channels:
+        raise ValueError(
+            f"the VAE has {vae.config.in_channels} channels in and {vae.config.out_channels} out; expected 3, or 3·p² "
+            "for patches of p × p pixels, on both sides"
+        )
+    return side
+
+
+def patched(vae: Autoencoder, images: Tensor) -> Tensor:
+    """Images (N, 3, H, W) as the VAE takes them, (N, 3·p², H/p, W/p)."""
+    side = patch_side(vae)
+    if side == 1:
+        return images
+    # channels last, or the convolutions would run in the slow layout that pixel_unshuffle leaves
+    return F.pixel_unshuffle(images, side).contiguous(memory_format=torch.channels_last)
+
+
+def unpatched(vae: Autoencoder, made: Tensor) -> Tensor:
+    """What the VAE gives, (N, 3·p², H/p, W/p), as images (N, 3, H, W)."""
+    side = patch_side(vae)
+    return made if side == 1 else F.pixel_shuffle(made, side)
 
 
 @torch.no_grad()
@@ -67,7 +96,7 @@ def encode(
     shift, scale = _shift_and_scale(vae)
     latents = []
     for part in images.split(chunk):
-        encoded = vae.encode(part.to(device or vae.device, vae.dtype) * 2 - 1)
+        encoded = vae.encode(patched(vae, part.to(device or vae.device, vae.dtype) * 2 - 1))
         mean = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
         latents.append((mean.float() - shift) * scale)
     return torch.cat(latents)
@@ -87,7 +116,7 @@ def decode(
     images = []
     for part in latents.split(chunk):
         decoded = vae.decode((part.to(device or vae.device) / scale + shift).to(vae.dtype)).sample
-        images.append((decoded.float() / 2 + 0.5).clamp(0, 1))
+        images.append((unpatched(vae, decoded).float() / 2 + 0.5).clamp(0, 1))
     return torch.cat(images)
 
 
