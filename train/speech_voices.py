@@ -26,7 +26,7 @@ SAMPLE_RATE = 16000
 FLITE_VOICES = ("kal16", "awb", "rms", "slt")  # diphones, and three statistical voices of CMU ARCTIC's speakers
 FLITE_HZ = {"kal16": 100.0, "awb": 120.0, "rms": 95.0, "slt": 170.0}  # about the pitch of each as it comes
 CLOSURE_S = 0.06  # the longest closure of a stop: what is silent before the release that espeak-ng marks
-CLOSURE_DB = -40.0  # of the utterance's peak; its closures are digital silence, with the vowel fading into them
+CLOSURE_DB = -20.0  # of the peak of the phone before, which fades into the closure
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,14 @@ class Espeak:
 def _with_closures(spans: list[Interval], waveform: NDArray[np.float32]) -> list[Interval]:
     """espeak-ng marks the release of p, t, k and ch; their closure, as anywhere else, belongs to the stop."""
     step = SAMPLE_RATE // 200
-    peak = max(float(np.abs(waveform).max()), 1e-4)
-    quiet = peak * 10.0 ** (CLOSURE_DB / 20.0)
     for place in range(1, len(spans)):
         before, stop = spans[place - 1], spans[place]
         if not stop.text.startswith(("p", "t", "k")):
             continue
         earliest = max(stop.start - CLOSURE_S, 0.5 * (before.start + before.end) if before.text else before.start)
         end = round(stop.start * SAMPLE_RATE)
+        loudest = max(float(np.abs(waveform[round(before.start * SAMPLE_RATE) : end]).max(initial=0.0)), 1e-3)
+        quiet = loudest * 10.0 ** (CLOSURE_DB / 20.0) if before.text else 1.0
         while end - step >= earliest * SAMPLE_RATE and np.abs(waveform[end - step : end]).max() < quiet:
             end -= step
         edge = min(end / SAMPLE_RATE, stop.start)

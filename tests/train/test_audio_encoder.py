@@ -46,7 +46,7 @@ def test_espeak_times_fit_the_sound():
     assert len(hiss) == 3 and min(hiss) > 5 and max(vowels) < 0
     for stop in [p for p in said.phones if p.text == "P"][1:]:  # the closure is part of the stop, and silent
         closed = said.waveform[round(stop.start * 16000) :][:160]
-        assert np.abs(closed).max() < 0.02 * np.abs(said.waveform).max()
+        assert np.abs(closed).max() < 0.05 * np.abs(said.waveform).max()
 
 
 @flite_only
