@@ -133,9 +133,11 @@ def heatmap_loss(
     return torch.stack(losses).mean(0)
 
 
-def heatmap_applies(timesteps: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Which clips get the heat-map loss, (B,) bool: t < 500, and of those each with probability 0.5."""
-    chance = torch.rand(len(timesteps), generator=generator, device=generator.device if generator else "cpu")
+def heatmap_applies(timesteps: Tensor, chance: Tensor) -> Tensor:
+    """Which clips get the heat-map loss, (B,) bool: t < 500, and of those each with probability 0.5.
+
+    `chance` (B,): uniform draws in [0, 1), the caller's, because a clip's draws must not depend on its batch.
+    """
     return (timesteps < HEATMAP_BELOW_T) & (chance < HEATMAP_PROBABILITY).to(timesteps.device)
 
 
