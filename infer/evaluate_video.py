@@ -262,7 +262,7 @@ def compare_keypoints(scores: Scores, stem: Path, truth: Path | None, fps: float
 
 def set_distance(row: Row, key: str, own: dict[str, Path], truth: dict[str, Path]) -> None:
     """FID or FVD of all files of a row to all true videos."""
-    from avatar.metrics.frechet import frechet_distance
+    from pose.metrics.frechet import frechet_distance
 
     made, real = ([part for stem in s.values() if (part := array(stem, key)) is not None] for s in (own, truth))
     try:

@@ -24,10 +24,13 @@ K1, K2 = 0.01, 0.03  # the same
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, "Multi-scale structural similarity"
 
 
-def mse(first: Video, second: Video) -> Double:
-    """Mean squared error, squared units of the pixels."""
+def mse(first: Video, second: Video, inside: NDArray[np.bool_] | None = None) -> Double:
+    """Mean squared error, squared units of the pixels; `inside` (H, W): of these pixels only."""
     _check(first, second)
-    return np.array([np.mean((a.astype(np.float64) - b) ** 2) for a, b in zip(first, second, strict=True)])
+    if inside is not None and (inside.shape != first.shape[1:3] or not inside.any()):
+        raise ValueError(f"inside must be {first.shape[1:3]} with at least one pixel, got {inside.shape}")
+    squares = ((a.astype(np.float64) - b) ** 2 for a, b in zip(first, second, strict=True))
+    return np.array([np.mean(square if inside is None else square[inside]) for square in squares])
 
 
 def mae(first: Video, second: Video) -> Double:
@@ -36,10 +39,10 @@ def mae(first: Video, second: Video) -> Double:
     return np.array([np.mean(np.abs(a.astype(np.float64) - b)) for a, b in zip(first, second, strict=True)])
 
 
-def psnr(first: Video, second: Video, peak: float = 255.0) -> Double:
-    """Peak signal-to-noise ratio, dB; inf for a frame that is equal in every pixel."""
+def psnr(first: Video, second: Video, peak: float = 255.0, inside: NDArray[np.bool_] | None = None) -> Double:
+    """Peak signal-to-noise ratio, dB; inf for a frame that is equal in every pixel; `inside` as in `mse`."""
     with np.errstate(divide="ignore"):
-        return 10 * np.log10(peak**2 / mse(first, second))
+        return 10 * np.log10(peak**2 / mse(first, second, inside))
 
 
 def mean_psnr(values: Double) -> tuple[float, int]:
@@ -72,7 +75,10 @@ def ms_ssim(
     _check(first, second)
     least = WINDOW * 2 ** (len(SCALE_WEIGHTS) - 1)
     if min(first.shape[1:3]) < least:
-        raise ValueError(f"MS-SSIM needs frames of at least {least} pixels a side, got {first.shape[1:3]}")
+        raise ValueError(
+            f"MS-SSIM needs frames of at least {least} pixels a side, got {first.shape[1:3]}; pad both alike (np.pad) "
+            "as scikit-video does with its own pair, or enlarge both"
+        )
     released = variant == "scikit-video"
     scores = []
     for pair in zip(first, second, strict=True):

@@ -107,3 +107,15 @@ def test_what_cannot_be_compared_is_refused():
         ms_ssim(video[:, :160], video[:, :160])
     with pytest.raises(ValueError, match="no frames"):
         mean_psnr(np.zeros(0))
+
+
+def test_errors_inside_a_mask():
+    first, second = np.zeros((2, 4, 5, 3), np.uint8), np.full((2, 4, 5, 3), 3, np.uint8)
+    second[:, 0] = 255
+    inside = np.ones((4, 5), bool)
+    inside[0] = False
+    assert mse(first, second, inside).tolist() == [9, 9]
+    assert psnr(first, second, 255, inside)[0] == pytest.approx(20 * np.log10(255 / 3))
+    for wrong in (np.zeros((4, 5), bool), np.ones((5, 4), bool)):
+        with pytest.raises(ValueError, match="inside must be"):
+            mse(first, second, wrong)

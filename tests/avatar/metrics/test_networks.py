@@ -6,10 +6,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from avatar.metrics.frechet import frechet_distance
 from avatar.metrics.identity import SIDE, FaceEmbedding, aligned_face, csim
 from avatar.metrics.networks import Network
 from avatar.metrics.perceptual import CLIP_FRAMES, LPIPS, AlexNetFeatures, ClipFeatures, ImageFeatures
+from pose.metrics.frechet import frechet_distance
 
 RNG = np.random.default_rng(5)
 
@@ -117,26 +117,6 @@ def test_files_that_cannot_serve_are_refused(tmp_path):
         Network(tmp_path / "broken.onnx", "CSIM")
     with pytest.raises(ValueError, match="refuses"):
         Network(onnx_mean(tmp_path / "mean.onnx"), "CSIM")(np.zeros((1, 4), np.float32))
-
-
-def test_frechet_distance():
-    first, second = RNG.normal(size=(300, 6)), RNG.normal(size=(200, 6)) @ RNG.normal(size=(6, 6)) + 1
-    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
-    assert frechet_distance(first, second) == pytest.approx(frechet_distance(second, first))
-    assert frechet_distance(first, first + 2) == pytest.approx(6 * 4)
-    from scipy.linalg import sqrtm
-
-    covariances = [np.cov(part.T) for part in (first, second)]
-    expected = np.sum((first.mean(0) - second.mean(0)) ** 2)
-    expected += np.trace(covariances[0] + covariances[1] - 2 * sqrtm(covariances[0] @ covariances[1]).real)
-    assert frechet_distance(first, second) == pytest.approx(expected)
-    few = RNG.normal(size=(4, 50)), RNG.normal(size=(5, 50))  # singular covariances
-    assert frechet_distance(few[0], few[1]) == pytest.approx(frechet_distance(few[1], few[0]))
-    for wrong in (first[:1], first * np.nan):
-        with pytest.raises(ValueError):
-            frechet_distance(wrong, second)
-    with pytest.raises(ValueError, match="one network"):
-        frechet_distance(first, second[:, :3])
 
 
 def test_frechet_distance_is_torchmetrics():

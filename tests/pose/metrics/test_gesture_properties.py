@@ -27,6 +27,19 @@ def test_frechet_of_singular_covariances():
     assert frechet.frechet_distance(a, a + 1.0) == pytest.approx(8.0)
 
 
+def test_frechet_of_fewer_samples_than_numbers():
+    """A few clips of wide features (FVD): no covariance is made, and the answer is that of the covariances."""
+    a, b = RANDOM.normal(size=(4, 50)), RANDOM.normal(0.3, 2, (7, 50))
+    value = frechet.frechet_distance(a, b)
+    assert value == pytest.approx(frechet.frechet_distance(b, a), rel=1e-12)
+    assert value == pytest.approx(frechet.gaussian_distance(*frechet.moments(a), *frechet.moments(b)), rel=1e-6)
+    assert frechet.frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+    # One number: Gaussians on a line.
+    x, y = a[:, :1], b[:, :1]
+    spread = (x.std(ddof=1) - y.std(ddof=1)) ** 2
+    assert frechet.frechet_distance(x, y) == pytest.approx((x.mean() - y.mean()) ** 2 + spread)
+
+
 def test_alignment():
     times = np.sort(RANDOM.uniform(0, 60, 40))
     assert beats.alignment(times, times, 0.1) == 1.0
