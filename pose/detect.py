@@ -258,6 +258,13 @@ class PersonDetector:
         keypoints = Keypoints(points[None, :, :2].copy(), confidence[None], _size(rgb))
         return Detection(keypoints, points[None, :, 2].copy(), world[None], hand_world[None], alpha[None], len(faces))
 
+    def faces(self, rgb: Image) -> Array:
+        """Boxes (N, 4) of the faces that are easily found, x0 y0 x1 y1 in pixels, the largest first; 0.03 s."""
+        with _quiet():
+            small, scale = _limited(rgb)
+            found = [face.points[:, :2] / np.float32(scale) for face in find_faces(self._models, small)]
+        return np.array([[*points.min(axis=0), *points.max(axis=0)] for points in found], np.float32).reshape(-1, 4)
+
     def people_mask(self, rgb: Image) -> Array:
         """Where people are, (H, W) float32 in [0, 1]: coarse (256 pixels across) and quick, 0.01 s."""
         with _quiet():

@@ -105,6 +105,8 @@ def test_the_largest_of_several_people(detector, reference, astronaut):
     for order, shift in (((astronaut, small), 0), ((small, astronaut), 300)):
         found = detector.image(np.concatenate(order, axis=1))
         assert found.people == 2
+        boxes = detector.faces(np.concatenate(order, axis=1))
+        assert boxes.shape == (2, 4) and np.ptp(boxes[0, ::2]) > 1.3 * np.ptp(boxes[1, ::2]), "the largest first"
         expected = reference.keypoints.points[0, FACE] + np.array([shift, 0])
         assert face_error(found, expected) / reference.keypoints.shoulder_width()[0] < 0.02
         assert abs(found.keypoints.points[0, 5, 0] - reference.keypoints.points[0, 5, 0] - shift) < 40
