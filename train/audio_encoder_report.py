@@ -23,18 +23,20 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from avatar.models.audio_encoder import AudioEncoder, window_frames
 from pose.textgrid import Interval, read_textgrid
-from train.audio_encoder_data import Labelled, frame_times, read_corpus
 from train.phones import PHONES, UNKNOWN, VISEME_OF, VISEMES, labels_at, unified
 from train.speech_labels import SUFFIXES, load_recogniser, log_posteriors, read_phones, whole_recording
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from avatar.models.audio_encoder import AudioEncoder
+    from train.audio_encoder_data import Labelled
 
 PROBE_FRAMES = 20000  # of the synthetic voices that the probe is trained on
 PENALTIES = (1e-4, 1e-3, 1e-2)  # of the probe's weights; the best on a tenth of the training frames is taken
@@ -50,8 +52,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-probe", action="store_true", help="leave out the viseme probe")
     parser.add_argument("--save", help="write the network in half precision to this folder, to ship")
     arguments = parser.parse_args(argv)
-    torch.manual_seed(0)
     try:
+        from train.audio_encoder_data import read_corpus
+
         network = load_recogniser(arguments.model)
         aligned = [sample for path in arguments.aligned for sample in read_aligned(Path(path))]
         held_out = read_corpus(arguments.synthetic) if arguments.synthetic else []
@@ -110,6 +113,8 @@ def _samples(utterances: Sequence[Labelled], split: str) -> list[Sample]:
 
 def phone_errors(network: Any, name: str, samples: Sequence[Sample]) -> dict[str, Any]:
     """Errors over samples; frame and viseme errors only where the labels have times that fit the sound."""
+    from train.audio_encoder_data import frame_times
+
     wrong = wrong_viseme = frames = edits = said = 0
     for _, sound, phones in samples:
         logs = log_posteriors(network, sound)
@@ -120,19 +125,13 @@ def phone_errors(network: Any, name: str, samples: Sequence[Sample]) -> dict[str
         wrong += int((best != labels)[known].sum())
         wrong_viseme += int((VISEME_OF[best] != VISEME_OF[np.where(known, labels, 0)])[known].sum())
         true = [phone.text for phone in phones if phone.text in PHONES]
-        read = [phone.text for phone in read_phones(smoothed(logs), len(sound) / 16000) if phone.text]
+        read = [phone.text for phone in read_phones(logs, len(sound) / 16000) if phone.text]
         edits += edit_distance(true, read)
         said += len(true)
     row = {"set": name, "recordings": len(samples), "phones": said, "phone_error": round(edits / said, 4)}
     if "text" not in name:
         row |= {"frame_error": round(wrong / frames, 4), "viseme_error": round(wrong_viseme / frames, 4)}
     return row
-
-
-def smoothed(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log shares (F, C) averaged over three frames: a phone of one frame alone is mostly an error."""
-    padded = np.pad(logs, ((1, 1), (0, 0)), mode="edge")
-    return (padded[:-2] + padded[1:-1] + padded[2:]) / 3.0
 
 
 def edit_distance(true: Sequence[str], read: Sequence[str]) -> int:
@@ -147,11 +146,12 @@ def edit_distance(true: Sequence[str], read: Sequence[str]) -> int:
 
 def probe_table(model: str, synthetic: Sequence[Sample], real: Sequence[Sample]) -> list[dict[str, Any]]:
     """Viseme accuracy on real frames of probes on log-mel, on each layer and on all of them, in two trainings."""
-    with torch.no_grad():
-        depth = int(AudioEncoder.from_speech_model(model).speech.config.num_hidden_layers)
-        sources = {"log-mel": AudioEncoder()}
-        for layers in [(layer,) for layer in range(1, depth + 1)] + [tuple(range(1, depth + 1))]:
-            sources["layer " + "+".join(map(str, layers))] = AudioEncoder.from_speech_model(model, layers=layers)
+    from avatar.models.audio_encoder import AudioEncoder
+
+    depth = len(AudioEncoder.from_speech_model(model).layers)
+    sources = {"log-mel": AudioEncoder()}
+    for layers in [(layer,) for layer in range(1, depth + 1)] + [tuple(range(1, depth + 1))]:
+        sources["layer " + "+".join(map(str, layers))] = AudioEncoder.from_speech_model(model, layers=layers)
     speakers = sorted({_speaker(name) for name, _, _ in real})
     most = max(speakers, key=lambda s: sum(len(x) for n, x, _ in real if _speaker(n) == s))
     rows = []
@@ -176,6 +176,10 @@ def _speaker(name: str) -> str:
 
 def frames_of(encoder: AudioEncoder, samples: Sequence[Sample], most: int | None = None) -> tuple[Tensor, Tensor]:
     """Windowed states (F, D) of video frames and their visemes (F,); `most` picks evenly among the samples."""
+    import torch
+
+    from avatar.models.audio_encoder import window_frames
+
     states, labels = [], []
     per_sample = most // len(samples) + 1 if most else None
     for number, (_, sound, phones) in enumerate(samples):
@@ -191,16 +195,19 @@ def frames_of(encoder: AudioEncoder, samples: Sequence[Sample], most: int | None
 
 
 def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    import torch
+
     return torch.cat([states for states, _ in parts]), torch.cat([labels for _, labels in parts])
 
 
 def probe(learned: tuple[Tensor, Tensor], tested: tuple[Tensor, Tensor]) -> float:
     """Accuracy on `tested` of a multinomial logistic regression on standardised states, fitted by L-BFGS."""
+    import torch
+
     states, labels = learned
     mean, deviation = states.mean(0), states.std(0) + 1e-4
-    states, labels = (states - mean) / deviation, labels
-    kept_back = torch.zeros(len(labels), dtype=torch.bool)
-    kept_back[::10] = True
+    states = (states - mean) / deviation
+    kept_back = torch.arange(len(labels)) % 10 == 0
     scores = []
     for penalty in PENALTIES:
         weights = _fitted(states[~kept_back], labels[~kept_back], penalty)
@@ -210,6 +217,9 @@ def probe(learned: tuple[Tensor, Tensor], tested: tuple[Tensor, Tensor]) -> floa
 
 
 def _fitted(states: Tensor, labels: Tensor, penalty: float) -> nn.Linear:
+    import torch
+    from torch import nn
+
     linear = nn.Linear(states.shape[1], len(VISEMES))
     nn.init.zeros_(linear.weight), nn.init.zeros_(linear.bias)
     optimizer = torch.optim.LBFGS(linear.parameters(), max_iter=40, line_search_fn="strong_wolfe")
@@ -224,7 +234,6 @@ def _fitted(states: Tensor, labels: Tensor, penalty: float) -> nn.Linear:
     return linear
 
 
-@torch.no_grad()
 def _accuracy(linear: nn.Linear, states: Tensor, labels: Tensor) -> float:
     return float((linear(states).argmax(1) == labels).float().mean())
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pose.textgrid import Interval
@@ -28,6 +27,7 @@ from train.phones import PHONES, UNKNOWN_TEXT
 Double = NDArray[np.float64]
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".mp4", ".mpg", ".mov")
 SURE = 0.6  # ours: a frame below this share of the best phone is "?"
+CHANGE = 2.0  # ours: what a change of phone costs, in log share; a phone of one frame is mostly an error
 SHORTEST_PAUSE = 4  # frames: shorter silences within words are closures of stops
 LONGEST_S = 35.0  # of a recording; the rest is left out. Attention grows with the square
 
@@ -94,6 +94,7 @@ def _known_share(path: Path) -> float:
 
 def load_recogniser(folder: str) -> Any:
     """The network of a checkpoint with its phones, for inference; ValueError if it is not one of ours."""
+    import torch
     from transformers import Wav2Vec2ForAudioFrameClassification
 
     try:
@@ -105,11 +106,13 @@ def load_recogniser(folder: str) -> Any:
     return network.eval()
 
 
-@torch.no_grad()
 def log_posteriors(network: Any, sound: NDArray[np.float32]) -> Double:
     """Log shares of the phones (F, C) in a recording (N,), normalised as avatar.models.audio_encoder does it."""
+    import torch
+
     normal = torch.from_numpy((sound - sound.mean()) / np.sqrt(sound.var() + 1e-7))
-    return network(normal[None].float()).logits[0].log_softmax(-1).double().numpy()
+    with torch.no_grad():
+        return network(normal[None].float()).logits[0].log_softmax(-1).double().numpy()
 
 
 def found_recordings(paths: Iterable[str]) -> list[Path]:
@@ -140,9 +143,25 @@ def read_texts(path: str) -> dict[str, str]:
     return {parts[0].strip(): parts[-1].strip() for parts in fields}
 
 
+def best_path(logs: Double) -> NDArray[np.int64]:
+    """The phone of each frame (F,) on the best path through log shares (F, C), where each change costs CHANGE."""
+    score, back = logs[0], np.zeros(logs.shape, np.int64)
+    for frame in range(1, len(logs)):
+        leader = int(score.argmax())
+        changes = score < score[leader] - CHANGE
+        back[frame] = np.where(changes, leader, np.arange(len(score)))
+        score = np.where(changes, score[leader] - CHANGE, score) + logs[frame]
+    path = np.zeros(len(logs), np.int64)
+    path[-1] = score.argmax()
+    for frame in range(len(logs) - 1, 0, -1):
+        path[frame - 1] = back[frame, path[frame]]
+    return path
+
+
 def read_phones(logs: Double, duration_s: float, sure: float = 0.0) -> tuple[Interval, ...]:
-    """The best phone of each frame (F, C) as intervals; "?" where its share is below `sure`."""
-    best, share = logs.argmax(1), np.exp(logs.max(1))
+    """The phones of the best path through log shares (F, C); "?" where the share is below `sure`."""
+    best = best_path(logs)
+    share = np.exp(logs[np.arange(len(best)), best])
     texts = np.where(share < sure, UNKNOWN_TEXT, np.array(["", *PHONES[1:]])[best])
     return _intervals(texts.tolist(), duration_s)
 
