@@ -113,5 +113,5 @@ class PriorCache:
             doubts.append(latents.doubt(prior.confidence, vae).cpu().half())
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        save_file({"latents": torch.cat(kept), "doubt": torch.cat(doubts)}, part)
+        save_file({"latents": torch.cat(kept).contiguous(), "doubt": torch.cat(doubts)}, part)
         part.replace(path)

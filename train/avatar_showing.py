@@ -45,7 +45,7 @@ def show_clip(pipeline: AvatarPipeline, clip: Clip, path: Path, seconds: float, 
     frames = min(len(clip), round(seconds * FPS))
     reference = int(usable_references(clip)[0])
     window, one = slice(0, frames), slice(reference, reference + 1)
-    image, keypoints = clip.frames(reference, reference + 1)[0], clip.keypoints
+    image, keypoints = clip.frames(reference, reference + 1)[0].copy(), clip.keypoints
     prior = None
     if clip.matte_video is not None and pipeline.unet.config.in_channels > pipeline.unet.config.out_channels:
         prior = photo_prior(clip, reference).render(keypoints[window])

@@ -123,10 +123,10 @@ class AvatarWindows(Dataset):
         if not self.places:
             names = ", ".join(str(folder.folder) for folder in folders)
             raise ValueError(f"no {split} clip of at least {shape.frames} frames in {names}; prepare more data")
-        rows = [folders[number].rows[clip] for number, clip in self.places]
-        self.groups = [(row.height, row.width) for row in rows]
+        self.rows = [folders[number].rows[clip] for number, clip in self.places]
+        self.groups = [(row.height, row.width) for row in self.rows]
         if shape.audio is not None:
-            for row in rows:
+            for row in self.rows:
                 if row.sound and not row.audio:
                     raise ValueError(f"clip {row.key} has sound but no audio states; prepare the data with them")
 
@@ -152,6 +152,9 @@ class AvatarWindows(Dataset):
         places = start + spacing * np.arange(shape.frames)
         before = start - spacing * np.arange(shape.motion_frames, 0, -1)
         reference = self._reference(clip, reference_at)
+        if "repair" in clip.meta:  # frame 0 as it was before the damage, learned from one of the others
+            places, before = np.zeros(shape.frames, int), np.full(shape.motion_frames, -1)
+            reference = 1 + int(reference_at * clip.meta["repair"])
         if kind == "box" and not np.isfinite(clip.movement_box).all():
             kind = "none"  # shoulders out of view
 
@@ -166,7 +169,7 @@ class AvatarWindows(Dataset):
                 item["motion_latents"] = known[before.clip(0)].float().transpose(0, 1) * float(continues)
         else:
             item["frames"] = _video(_frames(clip, places))
-            item["reference"] = torch.from_numpy(clip.frames(reference, reference + 1)[0]).permute(2, 0, 1)
+            item["reference"] = _video(clip.frames(reference, reference + 1))[:, 0]
             if shape.motion_frames:
                 item["motion_frames"] = _video(_frames(clip, before.clip(0)))
         if shape.motion_frames:
@@ -246,6 +249,9 @@ class AvatarWindows(Dataset):
 
     def _prior(self, clip: Clip, reference: int, places: NDArray[np.int64], drop: bool) -> dict[str, Tensor]:
         keep = {"keep_prior": torch.tensor(not drop)}
+        if "repair" in clip.meta:
+            names, same = ("prior_latents", "doubt"), [reference] * len(places)
+            return keep | {name: torch.from_numpy(clip.extra[name])[same].float().transpose(0, 1) for name in names}
         if self.cache is not None:
             known, doubt = self.cache.read(clip, reference, places)
             return keep | {"prior_latents": known.transpose(0, 1), "doubt": doubt.transpose(0, 1)}
