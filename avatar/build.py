@@ -58,7 +58,7 @@ def build_pipeline(config: Mapping[str, Any]) -> AvatarPipeline:
     reference = _built(ReferenceNet, part["reference_net"]) if part["reference_net"] else ReferenceNet.matching(unet)
     audio = {"audio_dim": unet.config.audio_dim, **part["audio_encoder"]}
     if "from" in audio:
-        audio_encoder = AudioEncoder.from_speech_model(_located(audio.pop("from")), **audio)
+        audio_encoder = AudioEncoder.from_speech_model(located(audio.pop("from")), **audio)
     else:
         audio_encoder = _built(AudioEncoder, audio)
     identity_encoder = None
@@ -85,12 +85,12 @@ def build_pipeline(config: Mapping[str, Any]) -> AvatarPipeline:
 def _built(cls: Any, arguments: dict[str, Any]) -> Any:
     """An instance of a model class, loaded where `from` says so; unknown names are refused."""
     if "from" in arguments:
-        return cls.from_pretrained(_located(arguments["from"]))
+        return cls.from_pretrained(located(arguments["from"]))
     _check_names(arguments, inspect.signature(cls.__init__).parameters, f"{cls.__name__} argument")
     return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in arguments.items()})
 
 
-def _located(source: str) -> str:
+def located(source: str) -> str:
     """A folder or hub id; what ships with the package by its name."""
     if not source.startswith(SHIPPED):
         return source
@@ -104,7 +104,7 @@ def _located(source: str) -> str:
 def _autoencoder(arguments: dict[str, Any]) -> AutoencoderKL | AutoencoderTiny:
     name = arguments.pop("class", "AutoencoderKL")
     if "from" in arguments:
-        return load_autoencoder(name, _located(arguments["from"]))
+        return load_autoencoder(name, located(arguments["from"]))
     if name not in AUTOENCODERS:
         raise ValueError(f"vae class must be one of {', '.join(AUTOENCODERS)}, got {name!r}")
     return _built(AUTOENCODERS[name], arguments)

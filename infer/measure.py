@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pose.arm_turns import turned_arms
 from pose.keypoints import FACE, FACE_CONTOUR, HANDS, Keypoints
 
 Array = NDArray[np.float32]
@@ -29,10 +30,10 @@ SURE = 0.5  # confidence from which a point counts as known
 START_FRAMES = 10  # a photo may have parted lips, and frame 0 is the photo: they close in the first 0.3 s
 QUIET_FRAMES = 6  # silent frames that are sampled besides
 QUIET = 0.15  # `energy` below which nobody speaks, of 1
+EQUAL_DB = 100.0  # PSNR of frames that are equal in every pixel
 MOVED = 2e-4  # sw a frame: slower than this is no motion (a tenth of a pixel at 512)
 EXTREMES = {"+ + +": (1, 1, 1), "- - -": (-1, -1, -1), "+ - +": (1, -1, 1), "- + -": (-1, 1, -1)}
 EXTREME_ANGLES = (0.25, 0.5, 0.3)  # radians at shoulder, elbow, wrist, as the issue asks
-INNER_LIPS = ((82, 87), (13, 14), (312, 317))  # upper, lower
 
 
 @dataclass
@@ -53,13 +54,7 @@ class Result:
     speed: float = np.nan  # sw/s, mean, wrists while speaking
     freeze: float = np.nan  # s, longest time without motion
     same: bool | None = None  # the same seed gave the same bytes
-    openings: list[tuple[float, float]] = field(default_factory=list)  # sw: driving, detected again
-
-
-def lip_opening(points: Array) -> Array:
-    """Distance of the inner lips, (F,), from points (F, 543, 2)."""
-    upper, lower = ([FACE.start + pair[side] for pair in INNER_LIPS] for side in (0, 1))
-    return np.linalg.norm(points[:, upper] - points[:, lower], axis=-1).mean(axis=1)
+    openings: list[tuple[float, float]] = field(default_factory=list)  # eye widths: driving, detected again
 
 
 def motion_rows(result: Result, keypoints: Keypoints, speaking: NDArray[np.bool_], unit: float) -> None:
@@ -85,11 +80,6 @@ def longest(flags: Iterable[bool]) -> int:
     return best
 
 
-def psnr(first: Array, second: Array, weight: NDArray[np.bool_]) -> float:
-    """dB, of images (H, W, 3) in [0, 1] where `weight`."""
-    return float(-10 * np.log10(max(float(np.mean((first - second)[weight] ** 2)), 1e-10)))
-
-
 class Bench:
     """Measures photos against one recording; `every` is the step between frames that are rendered."""
 
@@ -108,6 +98,7 @@ class Bench:
 
     def measure(self, name: str, photo: NDArray[np.uint8], twice: bool) -> Result:
         """Every row for one photo; ValueError when it shows no face."""
+        from avatar.metrics.images import psnr
         from infer.synthesis import Synthesis, frame_size
 
         result = Result(name)
@@ -121,7 +112,8 @@ class Bench:
         frames = self.frames(synthesis, keypoints, numbers)
         inside = synthesis.detection.matte[0] > 0.5
         first = synthesis.prior.render(keypoints[:1]).frames[0].permute(1, 2, 0).cpu().numpy()
-        result.identity = psnr(first, synthesis.image.astype(np.float32) / 255, inside)
+        photo_01 = synthesis.image.astype(np.float32) / 255
+        result.identity = min(float(psnr(first[None], photo_01[None], 1.0, inside)[0]), EQUAL_DB)
         self.compare_keypoints(result, frames, keypoints[numbers], synthesis.detection.keypoints, quiet[numbers])
         self.compare_backgrounds(result, frames, synthesis.image, synthesis.detection.matte[0], unit)
         if twice:
@@ -149,6 +141,8 @@ class Bench:
         quiet: NDArray[np.bool_],
     ) -> None:
         """Rows that need keypoints detected again; `driving` are those of the sampled frames."""
+        from pose.face_rig import lip_opening
+
         unit = float(photo.shoulder_width()[0])
         size = np.array(photo.size[::-1])
         contour = [FACE.start + i for i in FACE_CONTOUR]
@@ -169,7 +163,7 @@ class Bench:
                 continue
             distance = np.linalg.norm(found.points[0] - points, axis=-1) / unit
             faces.append(distance[contour].mean())
-            openings.append((lip_opening(points[None])[0] / unit, lip_opening(found.points)[0] / unit))
+            openings.append((lip_opening(points[None, FACE])[0], lip_opening(found.points[:, FACE])[0]))
             silent.append(quiet[number])
             for index, (side, hand) in enumerate(HANDS.items()):
                 if due[side] and found.confidence[0, hand].min() > SURE:
@@ -210,7 +204,7 @@ class Bench:
         synthesis = Synthesis(photo, frame_size(photo, self.size), seed=self.seed)
         reference = synthesis.detection.keypoints
         points = [reference.points[0]]
-        points += [turned_arms(reference.points[0], signs) for signs in EXTREMES.values()]
+        points += [turned_arms(reference.points[0], extreme_angles(signs)) for signs in EXTREMES.values()]
         stack = np.stack(points).astype(np.float32)
         driving = Keypoints(stack, np.repeat(reference.confidence, len(stack), axis=0), reference.size)
         prior = synthesis.prior.render(driving)
@@ -220,18 +214,9 @@ class Bench:
         return np.vstack(rows)
 
 
-def turned_arms(points: Array, signs: tuple[int, int, int]) -> Array:
-    """Points (543, 2) with both arms turned in the picture by EXTREME_ANGLES; positive is outward and up."""
-    points = points.astype(np.float64)
-    for side, (shoulder, elbow, wrist) in {"left": (5, 7, 9), "right": (6, 8, 10)}.items():
-        hand = list(range(HANDS[side].start, HANDS[side].stop))
-        outward = -1.0 if side == "left" else 1.0
-        chain = ((shoulder, [elbow, wrist, *hand]), (elbow, [wrist, *hand]), (wrist, hand))
-        for sign, angle, (pivot, moved) in zip(signs, EXTREME_ANGLES, chain, strict=True):
-            cos, sin = np.cos(outward * sign * angle), np.sin(outward * sign * angle)
-            turn = np.array([[cos, -sin], [sin, cos]])
-            points[moved] = points[pivot] + (points[moved] - points[pivot]) @ turn.T
-    return points.astype(np.float32)
+def extreme_angles(signs: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Both arms' turns (2, 3) by EXTREME_ANGLES with these signs at shoulder, elbow, wrist."""
+    return np.tile(np.array(signs) * np.array(EXTREME_ANGLES), (2, 1))
 
 
 def table(results: list[Result], refused: dict[str, str], failed: dict[str, str], every: int) -> str:

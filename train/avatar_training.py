@@ -92,7 +92,8 @@ def run(config: AvatarConfig) -> Path:
     validation = AvatarWindows(folders, config.data.validation, shape, config.conditions, cache, dropping=False)
     if cache is not None:
         _fill(cache, [training, validation], pipeline)
-    shown = [Example(validation.clip, k) for k in range(min(config.loop.videos, len(validation)))]
+    moving = [k for k, row in enumerate(validation.rows) if "repair" not in row.meta]
+    shown = [Example(validation.clip, k) for k in moving[: config.loop.videos]]
     return train_pipeline(config, pipeline, training, validation, shown)
 
 
@@ -222,7 +223,8 @@ def _fill(cache: PriorCache, datasets: list[AvatarWindows], pipeline: AvatarPipe
     clips = {}
     for data in datasets:
         for index, place in enumerate(data.places):
-            clips[place] = partial(data.clip, index)
+            if "repair" not in data.rows[index].meta:  # those bring their own
+                clips[place] = partial(data.clip, index)
     pipeline.vae.to(state.device)
     made = cache.fill(list(clips.values()), pipeline.vae, state.device, state.process_index, state.num_processes)
     bar = tqdm(made, desc="priors", total=len(clips), disable=None if state.is_main_process else True)

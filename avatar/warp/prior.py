@@ -8,6 +8,7 @@ pixel is sampled once from the photo, in torch, on the chosen device. Nothing is
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 
 import cv2
@@ -55,6 +56,7 @@ class GeometricPrior:
         depth: Array,  # (543,) as in Detection
         matte: Array,  # (H, W) in [0, 1]
         device: torch.device | str = "cpu",
+        known: Array | None = None,  # (H, W) in [0, 1]: how far the photo itself is to be trusted; None: everywhere
     ) -> None:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(
@@ -81,12 +83,27 @@ class GeometricPrior:
         self._textures = {id(layer): self._tensor(layer.texture) for layer in (self.layers.trunk, *self.layers.front)}
         self._background, self._halo = self._tensor(self.layers.background), self._tensor(self.layers.halo)
         self._open = self._tensor(self.layers.open)
+        self._known = None if known is None else self._tensor(known)
+        if self._known is not None:
+            self._open *= self._known
+            for texture in self._textures.values():
+                texture[4] *= self._known
         rows, columns = (np.nonzero(self.layers.trunk.texture[3].max(axis))[0] for axis in (1, 0))
         self._trunk_rest = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
         self._weights = np.stack([self.layers.head, *self.layers.arms.values()], -1).astype(np.float32)
 
     def _tensor(self, a: Array) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(a, np.float32)).to(self.device)
+
+    def silhouette(self) -> GeometricPrior:
+        """The same person in white on black: the frames that it renders are mattes."""
+        white = copy(self)
+        white._textures = {
+            key: torch.cat([texture[3:4].expand(3, -1, -1), texture[3:]]) for key, texture in self._textures.items()
+        }
+        white._background, white._halo = torch.zeros_like(self._background), torch.zeros_like(self._halo)
+        white.face = None
+        return white
 
     def render(self, keypoints: Keypoints) -> Prior:
         """The photo at these keypoints, frame by frame; at the reference keypoints it is the photo."""
@@ -129,6 +146,8 @@ class GeometricPrior:
             self._draw_mesh(layer, vertices, pose, picture, trust)
         picture.clamp_(0, 1)
         trust.neg_().add_(1).mul_(motion).neg_().add_(1).clamp_(0, 1)  # doubt counts only where something moved
+        if self._known is not None:  # what moved has it from its texture
+            trust.mul_(torch.lerp(self._known.expand_as(motion), torch.ones_like(motion), motion))
 
     def _trunk_field(self, pose: Pose) -> Array:
         """Inverse map of the trunk layer on the field's points, by iterating x = M(x)^-1 y with blended bones M."""

@@ -6,35 +6,19 @@ import pytest
 from infer.measure import (
     EXTREME_ANGLES,
     Result,
+    extreme_angles,
     find_photos,
-    lip_opening,
     longest,
     main,
     motion_rows,
-    psnr,
     table,
-    turned_arms,
 )
+from pose.arm_turns import turned_arms
 from pose.keypoints import COUNT, FACE, LEFT_HAND, RIGHT_HAND, Keypoints
 
 
 def test_longest_run():
     assert longest([]) == 0 and longest([True] * 3 + [False] + [True] * 5) == 5
-
-
-def test_lip_opening_is_the_gap():
-    points = np.zeros((2, COUNT, 2), np.float32)
-    for lower in (87, 14, 317):
-        points[1, FACE.start + lower] = (0, 7)
-    assert lip_opening(points).tolist() == [0, 7]
-
-
-def test_psnr_only_counts_the_inside():
-    first, second = np.zeros((4, 4, 3), np.float32), np.full((4, 4, 3), 0.1, np.float32)
-    second[0] = 1
-    inside = np.ones((4, 4), bool)
-    inside[0] = False
-    assert psnr(first, second, inside) == pytest.approx(20)
 
 
 def test_motion_rows_of_a_circling_wrist():
@@ -56,7 +40,7 @@ def test_motion_rows_of_a_circling_wrist():
 
 def test_extremes_keep_bone_lengths_and_mirror():
     points = np.random.default_rng(0).normal(size=(COUNT, 2)).astype(np.float32) * 50 + 200
-    moved = turned_arms(points, (1, 1, 1))
+    moved = turned_arms(points, extreme_angles((1, 1, 1)))
     for a, b in ((5, 7), (7, 9), (6, 8), (8, 10), (9, LEFT_HAND.start + 8), (10, RIGHT_HAND.start + 8)):
         before, after = (np.linalg.norm(p[a] - p[b]) for p in (points, moved))
         assert after == pytest.approx(before, rel=1e-3)

@@ -1,0 +1,188 @@
+"""Self-supervised repair data for the geometric prior: photos moved away and back, with what that damages.
+
+    python train/repair.py PHOTOS OUT --variants 12
+    accelerate launch train/avatar.py configs/avatar_stage1.yaml data.folders=[OUT,CLIPS] data.prior=cached …
+
+PHOTOS is any folder of photos; of videos frames are taken. Each photo A is moved to random poses B (arms, hands, head,
+mouth, lids). Each B is then taken for a photo of its own, cut into layers anew, and moved back to the pose of A. That
+is A with the damage that the prior does at inference, seams, stretched sleeves, guessed cloth and background, and a
+confidence; the truth is A itself. (The other kind, a frame of a video moved to the keypoints of another, needs no
+files of its own: train/avatar.py makes it of any prepared clip.)
+
+OUT gets shards of clips as train/prepare.py writes them, one clip a photo: frame 0 is A, frames 1 to V are the B;
+`extra` has "prior_latents" (V + 1, C, h, w) and "doubt" (V + 1, 1, h, w), the prior of A from each B; meta "repair"
+is V. OUT/sheets/ shows A, B, the damaged A and its confidence. What is done is kept in OUT/work/ and not done again.
+
+Letters: V variants, F = V + 1 frames, C h w latents, H W picture size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avatar.data.clips import Clip
+
+RECIPE = 1  # goes up when the same settings would give other data
+SPEECH = Path(__file__).resolve().parents[1] / "examples" / "speech.wav"
+SPLITS = {"train": "train", "val": "val"}
+
+
+@dataclass(frozen=True)
+class RepairSettings:
+    """What decides the data beside the photo itself."""
+
+    variants: int
+    seed: int
+    side: int  # square root of the pictures' area
+    vae: str  # folder of the autoencoder
+    vae_class: str
+    speech: str  # recording whose prosody moves the photos
+
+
+def find_work(args: argparse.Namespace) -> list[tuple[Path, str, Path]]:
+    """(photo, split, piece of work) for every photo, in the order of names."""
+    from train.pictures import find_pictures
+
+    settings = settings_of(args)
+    files = find_pictures([args.photos], args.held_out)
+    common = json.dumps({**asdict(settings), "vae": _digest_of_folder(Path(settings.vae)), "recipe": RECIPE})
+    common += hashlib.sha256(Path(settings.speech).read_bytes()).hexdigest()
+    work = []
+    for split in SPLITS:
+        for path in getattr(files, split):
+            digest = hashlib.sha256((common + split + str(path)).encode() + path.read_bytes()).hexdigest()[:12]
+            key = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in path.stem)
+            work.append((path, split, args.out / "work" / f"{key}-{digest}.tar"))
+    return sorted(work, key=lambda item: str(item[0]))
+
+
+def settings_of(args: argparse.Namespace) -> RepairSettings:
+    from avatar.build import located
+
+    if args.variants < 1 or args.size < 64:
+        raise ValueError(f"--variants must be at least 1 and --size at least 64, got {args.variants} and {args.size}")
+    if not Path(args.speech).is_file():
+        raise ValueError(f"no such recording: {args.speech}; check --speech")
+    return RepairSettings(args.variants, args.seed, args.size, located(args.vae), args.vae_class, str(args.speech))
+
+
+def _digest_of_folder(folder: Path) -> str:
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"no autoencoder in {folder}; give the folder of one with --vae")
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def make_piece(path: Path, split: str, piece: Path, settings: RepairSettings, sheet: Path) -> str | None:
+    """The clip of one photo into `piece`, a tar of its own; returns why it was left out, None if it was not."""
+    import torch
+
+    from avatar.data.shards import write_clip
+    from train.repair_damage import damaged_clip
+
+    torch.set_num_threads(1)  # processes share the cores
+    try:
+        clip, picture = damaged_clip(path, split, piece.stem, settings)
+    except ValueError as error:
+        return str(error)
+    sheet.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(sheet, quality=90)
+    part = piece.with_name(f".{piece.name}.part")
+    with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+        write_clip(tar, clip)
+    part.replace(piece)
+    return None
+
+
+def read_piece(piece: Path) -> Clip:
+    """The clip that `make_piece` wrote."""
+    from avatar.data.clips import Clip
+
+    with tarfile.open(piece) as tar:
+        files = {member.name.partition(".")[2]: tar.extractfile(member) for member in tar}
+        return Clip.from_files({name: file.read() for name, file in files.items() if file is not None})
+
+
+def make(args: argparse.Namespace) -> str:
+    """Everything; returns a sentence that says what was made."""
+    from tqdm import tqdm
+
+    from avatar.data.shards import ShardWriter
+
+    work, settings = find_work(args), settings_of(args)
+    (args.out / "work").mkdir(parents=True, exist_ok=True)
+    missing = [item for item in work if not item[2].exists()]
+    left_out: dict[str, str] = {}
+    for path, why in tqdm(_done(missing, settings, args), total=len(missing), desc="photos", disable=None):
+        if why is not None:
+            left_out[path.name] = why
+            print(f"left out {path.name}: {why}", file=sys.stderr)
+    ready = [item for item in work if item[2].exists()]
+    if not ready:
+        raise ValueError(f"no photo in {args.photos} could be used; the reasons are above")
+    with ShardWriter(args.out) as writer:
+        for _, _, piece in ready:
+            writer.write(read_piece(piece))
+    return (
+        f"{args.out}: {len(ready)} photos with {settings.variants} variants each, {len(missing) - len(left_out)} of "
+        f"them new, {len(left_out)} left out; look at {args.out / 'sheets'}"
+    )
+
+
+def _done(
+    missing: list[tuple[Path, str, Path]], settings: RepairSettings, args: argparse.Namespace
+) -> Iterator[tuple[Path, str | None]]:
+    """(photo, why it was left out) as photos are done, by one process or several."""
+    jobs: list[Any] = [
+        (p, split, piece, settings, args.out / "sheets" / f"{piece.stem}.jpg") for p, split, piece in missing
+    ]
+    if args.workers <= 1 or len(jobs) <= 1:
+        for job in jobs:
+            yield job[0], make_piece(*job)
+        return
+    # A fresh process each: MediaPipe and OpenMP do not survive a fork.
+    with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
+        yield from zip([job[0] for job in jobs], pool.map(make_piece, *zip(*jobs, strict=True)), strict=True)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("photos", type=Path, help="folder of photos, or one photo")
+    add("out", type=Path, help="folder for the shards")
+    add("--variants", type=int, default=12, help="poses of each photo")
+    add("--seed", type=int, default=0)
+    add("--size", type=int, default=512, help="square root of the pictures' area")
+    add("--held-out", nargs="*", default=[], help="names without suffix for validation; none: every tenth photo")
+    add("--vae", default="shipped:autoencoder", help="folder of the autoencoder whose latents are kept")
+    add("--vae-class", default="AutoencoderTiny", help="its diffusers class")
+    add("--speech", default=str(SPEECH), help="recording whose prosody moves the photos")
+    add("--workers", type=int, default=2, help="processes")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    try:
+        print(make(args))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""One photo moved to random poses and back: the damage that the geometric prior does, and how far it admits it.
+
+Letters: V variants, F = V + 1 frames, K = 543 keypoints, C h w latents, H W picture size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from avatar import conditions, latents
+from avatar.data.clips import FPS, Clip, make_clip
+from avatar.sizes import crop_to_aspect, resize, working_size
+from avatar.warp.prior import GeometricPrior
+from pose.arm_turns import turned_arms
+from pose.detect import PersonDetector
+from pose.keypoints import HANDS, Detection, Keypoints
+from pose.motion import Motion
+from pose.prosody import ProsodyMotion
+from pose.retarget import Retargeter
+from pose.speech import open_speech
+from train.avatar_prior import weights_name
+from train.pictures import VIDEOS, read_pictures
+
+if TYPE_CHECKING:
+    from train.repair import RepairSettings
+
+Array = NDArray[np.float32]
+Picture = NDArray[np.uint8]
+
+SPEAKERS = 4  # ours: prosody's own variety; each is made once a process
+LIVELINESS = 1.5  # the liveliest that prosody allows
+SETTLED_S = 1.5  # motion departs from the photo over the first 0.6 s
+TURNS = (0.3, 0.55, 0.35)  # ours: deviations of extra turns at shoulder, elbow, wrist, radians; speech moves less
+TURN_SHARE = 0.75  # of the variants have extra turns
+TRIES = 8  # for arms that stay in the picture, each with smaller turns
+CROP_SIDE = 128  # of identity crops, the default model's
+SHOWN = 4  # variants on a sheet
+
+
+def damaged_clip(path: Path, split: str, key: str, settings: RepairSettings) -> tuple[Clip, Image.Image]:
+    """The repair clip of a photo (or the middle frame of a video) and a sheet to look at.
+
+    ValueError when the photo cannot be read or shows nobody.
+    """
+    picture, detection = seen(path, settings.side)
+    size = picture.shape[:2]
+    generator = np.random.default_rng([settings.seed, *key.encode()])
+    reference, depth = detection.keypoints, detection.depth[0]
+    matte = detection.matte[0]
+
+    # 1. Away: the photo at V poses, how far each pixel of that is true, and the person's matte there
+    away = random_poses(detection, settings, generator)
+    first = GeometricPrior(picture, reference, depth, matte)
+    moved, mattes = first.render(away), first.silhouette().render(away).frames[:, 0]
+    photos = (moved.frames * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    known = moved.confidence[:, 0].numpy()
+
+    # 2. And back: each of them as a photo of its own
+    back, trust = [torch.from_numpy(picture).permute(2, 0, 1)[None] / 255], [torch.ones(1, 1, *size)]
+    for number in range(settings.variants):
+        own = away[slice(number, number + 1)]
+        second = GeometricPrior(photos[number], own, depth, mattes[number].numpy(), known=known[number])
+        prior = second.render(reference)
+        back.append(prior.frames)
+        trust.append(prior.confidence)
+    restored, confidence = torch.cat(back), torch.cat(trust)
+
+    # 3. What trainers read
+    vae = _autoencoder(settings.vae_class, settings.vae)
+    frames = np.concatenate([picture[None], photos])
+    keypoints = Keypoints.concatenated([replace(reference, fps=FPS), replace(away, fps=FPS)])
+    boxes = np.concatenate([conditions.region_boxes(keypoints, region) for region in ("face", "hands")], axis=1)
+    pictures = torch.from_numpy(frames).permute(0, 3, 1, 2) / 255
+    count = len(frames)
+    meta = {
+        "key": key, "source": path.name, "track": 0, "start_s": 0.0, "split": split, "repair": settings.variants,
+        "seed": settings.seed, "vae": weights_name(vae),
+    }  # fmt: skip
+    clip = make_clip(
+        meta,
+        frames,
+        (torch.cat([torch.from_numpy(matte)[None], mattes]).clamp(0, 1) * 255).round().byte().numpy(),
+        crops=_crops(frames, boxes),
+        points=keypoints.points,
+        confidence=keypoints.confidence,
+        depth=np.repeat(depth[None], count, axis=0),
+        clarity=conditions.hand_clarity(frames, keypoints),
+        movement_box=conditions.movement_box(reference, enlarge=1.0),
+        boxes=boxes,
+        latents=latents.encode(vae, pictures).half().numpy(),
+        extra={
+            "prior_latents": latents.encode(vae, restored).half().numpy(),
+            "doubt": latents.doubt(confidence, vae).half().numpy(),
+        },
+    )
+    return clip, _sheet(frames, restored, confidence)
+
+
+def seen(path: Path, side: int) -> tuple[Picture, Detection]:
+    """A photo at its working size and who is in it; of a video the middle frame of those a second apart."""
+    pictures = read_pictures([path], 1.0, 1536)
+    if not pictures:
+        raise ValueError("it cannot be read")
+    picture = pictures[len(pictures) // 2] if path.suffix.lower() in VIDEOS else pictures[0]
+    size = working_size(*picture.shape[:2], side)
+    picture = crop_to_aspect(picture, size)
+    with PersonDetector() as detector:
+        detection = detector.image(picture)
+    return resize(picture, size), detection.resized(size)
+
+
+def random_poses(detection: Detection, settings: RepairSettings, generator: np.random.Generator) -> Keypoints:
+    """V poses of the person: moments of talking, most with the arms turned further; hands that are in the picture stay
+    in it."""
+    speaker = int(generator.integers(SPEAKERS))
+    talking = Keypoints.concatenated(list(Retargeter(detection).stream(_talk(settings.speech, speaker))))
+    moments = generator.choice(np.arange(round(SETTLED_S * FPS), len(talking)), settings.variants)
+    poses = talking[np.sort(moments)]
+    reference = detection.keypoints
+    hands = [part for part in HANDS.values() if reference.confidence[0, part].min() > conditions.KNOWN]
+    points = [_turned(pose, hands, reference.size, generator) for pose in poses.points]
+    return replace(poses, points=np.stack(points))
+
+
+def _turned(points: Array, hands: list[slice], size: tuple[int, int], generator: np.random.Generator) -> Array:
+    """One pose (K, 2) with its arms turned at random, so far as the visible hands stay in the picture."""
+    if generator.random() > TURN_SHARE:
+        return points
+    limit = np.array(size[::-1], np.float32)
+    for attempt in range(TRIES):
+        angles = generator.normal(size=(2, 3)).clip(-2, 2) * np.array(TURNS) * (1 - attempt / TRIES)
+        turned = turned_arms(points, angles)
+        if all(((turned[part] >= 0) & (turned[part] < limit)).all() for part in hands):
+            return turned
+    return points
+
+
+@lru_cache(maxsize=SPEAKERS)
+def _talk(speech: str, speaker: int) -> list[Motion]:
+    return list(ProsodyMotion(speaker, FPS, LIVELINESS).stream(open_speech(speech).features(FPS)))
+
+
+@lru_cache(maxsize=1)
+def _autoencoder(name: str, folder: str) -> Any:
+    return latents.load_autoencoder(name, folder).eval().to(memory_format=torch.channels_last)
+
+
+def _crops(frames: Picture, boxes: Array) -> list[Picture]:
+    """Identity crops of each frame, (3, S, S, 3); black where a part is not in view."""
+    blank = np.zeros((CROP_SIDE, CROP_SIDE, 3), np.uint8)
+    return [
+        np.stack([conditions.square_crop(frame, b, CROP_SIDE) if np.isfinite(b[0]) else blank for b in parts])
+        for frame, parts in zip(frames, boxes, strict=True)
+    ]
+
+
+def _sheet(frames: Picture, restored: torch.Tensor, confidence: torch.Tensor) -> Image.Image:
+    """A row a variant: the photo, moved, back again, and how far that is trusted."""
+    back = (restored * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    grey = (confidence[:, 0] * 255).round().byte().numpy()[..., None].repeat(3, axis=-1)
+    rows = [np.hstack([frames[0], frames[k], back[k], grey[k]]) for k in range(1, min(len(frames), SHOWN + 1))]
+    return Image.fromarray(np.vstack(rows))
