@@ -93,10 +93,10 @@ def table(takes: list[Take], extractor: GestureFeatures, other: list[Motion] | N
         print(name, file=sys.stderr, flush=True)
         results[name] = [measured(*change(k), Body(takes[k][2]), extractor) for k in range(len(takes))]
     lines = [["measure", "unit", *changes]]
-    true = np.concatenate([values.features for values in results["untouched"] if values.features is not None])
+    true = np.concatenate([values.features["FGD"] for values in results["untouched"]])
     row = [f"FGD({extractor.name})", ""]
     for files in results.values():
-        made = np.concatenate([values.features for values in files if values.features is not None])
+        made = np.concatenate([values.features["FGD"] for values in files])
         row.append(f"{frechet_distance(made, true):.2f}")
     lines.append(row)
     for measure in MEASURES:

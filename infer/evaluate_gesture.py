@@ -31,6 +31,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--audio", type=Path, help="speech; looked for beside the motions if left out")
     parser.add_argument("--semantic", type=Path, help="BEAT's .txt semantic scores, for SRGR")
     parser.add_argument("--extractor", type=Path, help="FGD extractor of train/fgd.py; default: the shipped one")
+    parser.add_argument("--expression", type=Path, help="SAiD's vae.pth for expression FD and WInD; default: moments")
     parser.add_argument("--output", type=Path, default=Path("out/evaluation"), help="default: %(default)s")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--plots", type=int, default=3, help="worst files that are drawn (default: %(default)s)")
@@ -42,10 +43,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def plan(args: argparse.Namespace) -> tuple[list[Job], dict[str, str], list[str], str | None]:
-    """Jobs, files that have no partner and why, notes, and the extractor's printed name."""
-    from infer.gesture_files import MOTIONS, SOUNDS, Job, find, speaker_of
+def plan(args: argparse.Namespace) -> tuple[list[Job], dict[str, str], list[str], tuple[str | None, str]]:
+    """Jobs, files that have no partner and why, notes, and the printed names of the extractors of body and face."""
+    from infer.gesture_files import MOTIONS, SOUNDS, Job, face_encoder, find, speaker_of
     from pose.metrics.control import mismatched
+    from pose.metrics.face import MOMENTS
     from pose.metrics.gesture_features import SHIPPED, GestureFeatures
 
     motions = find(args.generated, MOTIONS)
@@ -79,6 +81,7 @@ def plan(args: argparse.Namespace) -> tuple[list[Job], dict[str, str], list[str]
         notes.append(
             "no FGD: this copy of Rhetor ships no extractor; train one with train/fgd.py and pass --extractor"
         )
+    face = face_encoder(args.expression).name if args.expression else MOMENTS
     names = sorted(motions)
     other: dict[str, Path] = {}
     if sounds and len(names) > 1:
@@ -101,10 +104,11 @@ def plan(args: argparse.Namespace) -> tuple[list[Job], dict[str, str], list[str]
             semantics.get(name),
             folder,
             kept,
+            args.expression,
         )
         for name in names
     ]
-    return jobs, left, notes, label
+    return jobs, left, notes, (label, face)
 
 
 def measure(jobs: list[Job], processes: int) -> dict[str, str]:
@@ -157,7 +161,7 @@ def run(args: argparse.Namespace) -> str:
     from infer.gesture_report import build, terminal, write
 
     began = time.monotonic()
-    jobs, left, notes, label = plan(args)
+    jobs, left, notes, names = plan(args)
     broken = measure(jobs, min(args.jobs, len(jobs)))
     good = [job for job in jobs if job.name not in broken]
     if not good:
@@ -166,7 +170,7 @@ def run(args: argparse.Namespace) -> str:
     for job in good:
         results[job.name], own = read_result(job)
         told += [f"{job.name}: {note}" for note in own]
-    table = build(results, label)
+    table = build(results, *names)
     table.broken = left | broken
     table.notes = notes + told
     table.notes.append(f"{len(good)} of {len(jobs) + len(left)} files in {time.monotonic() - began:.0f} s")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose.bvh import read_bvh
-from pose.datasets.beat import read_semantics
-from pose.datasets.clip import held_at, read_sound
+from pose.datasets.beat import FACE_FPS, read_face, read_semantics
+from pose.datasets.clip import held_at, read_sound, resampled_curves
 from pose.datasets.mapping import on_home
 from pose.datasets.smplx import smplx_motion
 from pose.metrics.control import fitted
+from pose.metrics.extractors import BlendshapeEncoder
 from pose.metrics.gesture_features import GestureFeatures
 from pose.metrics.suite import WINDOW_FPS, Body, Values, measure_against, measure_audio, measure_motion
 from pose.motion import Motion
 
-VERSION = 1  # of the measures; older kept results are not used
+VERSION = 2  # of the measures; older kept results are not used
 MOTIONS, SOUNDS = (".bvh", ".npz"), (".wav", ".flac", ".ogg", ".mp3")
 ROWS = ("generated", "generated, other audio", "ground truth", "ground truth, other audio")
 SHORTEST_S = 2.0
@@ -46,6 +47,7 @@ class Job:
     semantic: Path | None
     extractor: Path | None
     kept: Path  # folder of results
+    expression: Path | None = None  # weights of SAiD's face encoder
 
 
 def find(given: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -75,9 +77,14 @@ def speaker_of(name: str) -> str:
 
 
 def read_motion(path: Path) -> Motion:
-    """A .bvh, a Motion .npz or a BEAT2 .npz as motion of the home skeleton."""
+    """A .bvh (with the face of BEAT's .json beside it), a Motion .npz or a BEAT2 .npz, on the home skeleton."""
     if path.suffix.lower() == ".bvh":
-        return on_home(read_bvh(path))
+        motion = on_home(read_bvh(path))
+        face = face_beside(path)
+        if face is None:
+            return motion
+        curves = read_face(face, [])
+        return replace(motion, expression=resampled_curves(curves, FACE_FPS, motion.fps, len(motion)))
     try:
         with np.load(path, allow_pickle=False) as file:
             smplx = {"poses", "trans", "mocap_frame_rate"} <= set(file.files)
@@ -87,6 +94,12 @@ def read_motion(path: Path) -> Motion:
     if smplx:
         return smplx_motion(fields["poses"], fields["trans"], float(fields["mocap_frame_rate"]))
     return on_home(Motion.load(path))
+
+
+def face_beside(path: Path) -> Path | None:
+    """BEAT's file of the face of a .bvh, where there is one."""
+    face = path.with_suffix(".json")
+    return face if path.suffix.lower() == ".bvh" and face.is_file() else None
 
 
 def measure_file(job: Job) -> tuple[str, str]:
@@ -101,8 +114,8 @@ def measure_file(job: Job) -> tuple[str, str]:
         rows, notes = _measure(job)
     except (ValueError, OSError) as error:
         return job.name, " ".join(str(error).split())
-    features = {row: values.features for row, values in rows.items() if values.features is not None}
-    np.savez(path.with_suffix(".npz"), **features)  # type: ignore[arg-type]
+    features = {f"{row}|{kind}": part for row, values in rows.items() for kind, part in values.features.items()}
+    np.savez(path.with_suffix(".npz"), **features)
     content = {
         "key": key,
         "notes": notes,
@@ -117,12 +130,14 @@ def measure_file(job: Job) -> tuple[str, str]:
 def read_result(job: Job) -> tuple[dict[str, Values], list[str]]:
     """Rows and notes of a kept result."""
     content: dict[str, Any] = json.loads((job.kept / f"{job.name}.json").read_text(encoding="utf-8"))
-    with np.load(job.kept / f"{job.name}.npz") as file:
-        features = {row: file[row] for row in file.files}
     rows = {
-        row: Values({k: (v[0], v[1]) for k, v in part["values"].items()}, part["reasons"], features.get(row))
+        row: Values({k: (v[0], v[1]) for k, v in part["values"].items()}, part["reasons"])
         for row, part in content["rows"].items()
     }
+    with np.load(job.kept / f"{job.name}.npz") as file:
+        for key in file.files:
+            row, kind = key.split("|")
+            rows[row].features[kind] = file[key]
     return rows, content["notes"]
 
 
@@ -144,6 +159,7 @@ def _measure(job: Job) -> tuple[dict[str, Values], list[str]]:
     if reference is not None and abs(reference.fps - motion.fps) > 1e-3:
         notes.append(f"{motion.fps:g} fps beside {reference.fps:g} fps; both are measured at 30 and 15")
     extractor = _extractor(job.extractor) if job.extractor else None
+    expression = face_encoder(job.expression) if job.expression else None
 
     true = Body(_cut(reference, seconds)) if reference is not None else None
     body = Body(_cut(motion, seconds))
@@ -153,7 +169,7 @@ def _measure(job: Job) -> tuple[dict[str, Values], list[str]]:
         if who is None:
             continue
         speed = (true or body).mean_speed
-        values = measure_motion(who, extractor)
+        values = measure_motion(who, extractor, expression)
         if sound is not None:
             _take(values, measure_audio(who, sound[:samples], speed))
         if other is not None:
@@ -183,9 +199,18 @@ def _extractor(folder: Path) -> GestureFeatures:
     return extractor.eval()
 
 
+@lru_cache(maxsize=1)
+def face_encoder(path: Path) -> BlendshapeEncoder:
+    """SAiD's encoder with a user's weights; ValueError when the file is none."""
+    encoder = BlendshapeEncoder()
+    encoder.load(path)
+    return encoder
+
+
 def _key(job: Job) -> str:
     parts: list[object] = [VERSION, job.name]
-    for path in (job.motion, job.audio, job.reference, job.other_audio, job.semantic):
+    faces = [face_beside(path) if path else None for path in (job.motion, job.reference)]
+    for path in (job.motion, job.audio, job.reference, job.other_audio, job.semantic, job.expression, *faces):
         parts.append([str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] if path else None)
     parts.append(_extractor(job.extractor).name if job.extractor else None)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -74,7 +74,7 @@ def plot_file(job: Job, path: Path) -> None:
 
 def contact_sheet(job: Job, size: int = 192) -> NDArray[np.uint8]:
     """(H, W, 3): eight poses of the generated motion, below them those of the ground truth at the same times."""
-    rows = []
+    rows: list[NDArray[np.uint8]] = []
     for name, path in (("generated", job.motion), ("ground truth", job.reference)):
         if path is None:
             continue

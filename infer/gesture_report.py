@@ -19,10 +19,13 @@ from infer.gesture_files import ROWS
 from pose.metrics.arrays import Double
 from pose.metrics.control import bootstrap_interval
 from pose.metrics.diversity import latent_diversity
+from pose.metrics.face import MOMENTS
 from pose.metrics.frechet import frechet_distance, gaussian_distance
+from pose.metrics.mixtures import wind
 from pose.metrics.suite import AUDIO_MEASURES, MEASURES, Measure, Values
 
 DRAWS = 300
+WIND_WINDOWS = 2000  # that mixtures are fitted to, spread evenly; more cost minutes and change the third digit
 
 
 @dataclass(frozen=True)
@@ -47,22 +50,34 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
-def build(results: dict[str, dict[str, Values]], extractor: str | None, draws: int = DRAWS) -> Table:
-    """The table of files {name: {row: values}}; `extractor` is the printed name of the FGD's weights."""
+def build(
+    results: dict[str, dict[str, Values]], extractor: str | None, expression: str = MOMENTS, draws: int = DRAWS
+) -> Table:
+    """The table of files {name: {row: values}}; `extractor` and `expression` name the networks of FGD and its kin."""
     if not results:
         raise ValueError("no file could be measured")
     rows = [row for row in ROWS if any(row in result for result in results.values())]
     fgd = Measure(f"FGD({extractor})", "", "low")
     spread = Measure(f"diversity diffgesture({extractor})", "", "true", 2)
-    table = Table([*([fgd, spread] if extractor else []), *MEASURES], rows)
+    face, moved = Measure(f"expression FD({expression})", "", "low"), Measure(f"WInD({expression})", "", "low")
+    table = Table([*([fgd, spread] if extractor else []), *MEASURES, face, moved], rows)
     for row in rows:
         files = {name: result[row] for name, result in results.items() if row in result}
         for measure in MEASURES:
             if row.endswith("other audio") and measure.name not in AUDIO_MEASURES:
                 continue
             _mean(table, row, measure.name, files, draws)
-        if extractor and not row.endswith("other audio"):
-            _features(table, row, fgd.name, spread.name, results, draws)
+        if row.endswith("other audio"):
+            continue
+        if extractor:
+            _distance(table, row, fgd.name, "FGD", results, draws)
+            own = _features(results, row, "FGD")
+            if sum(map(len, own)) > 1:
+                apart = latent_diversity(np.concatenate(own))
+                table.cells[row, spread.name] = Cell(apart, None, len(own), len(results))
+        sets = _distance(table, row, face.name, "expression FD", results, draws)
+        if (row, face.name) in table.cells:
+            _wind(table, row, moved.name, face.name, sets, len(results))
     return table
 
 
@@ -85,36 +100,60 @@ def _mean(table: Table, row: str, measure: str, files: dict[str, Values], draws:
     table.cells[row, measure] = Cell(mean(np.arange(len(value))), interval, len(value), len(files))
 
 
-def _features(
-    table: Table, row: str, fgd: str, spread: str, results: dict[str, dict[str, Values]], draws: int
-) -> None:
-    def of(which: str) -> list[Double]:
-        found = (result[which].features for result in results.values() if which in result)
-        return [part for part in found if part is not None]
+def _features(results: dict[str, dict[str, Values]], row: str, kind: str) -> list[Double]:
+    """Of every file of a row that has them."""
+    values = (result[row] for result in results.values() if row in result)
+    return [part.features[kind] for part in values if kind in part.features]
 
-    own, true = of(row), of("ground truth")
-    if own and sum(map(len, own)) > 1:
-        together = np.concatenate(own)
-        table.cells[row, spread] = Cell(latent_diversity(together), None, len(own), len(results))
+
+def _distance(
+    table: Table, row: str, name: str, kind: str, results: dict[str, dict[str, Values]], draws: int
+) -> tuple[list[Double], list[Double]]:
+    """The Fréchet distance of all files of a row to the true ones; returns the features of both, by file."""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for file, result in results.items():
+        if row in result and kind in result[row].reasons:
+            reasons[result[row].reasons[kind]].append(file)
+    own, true = _features(results, row, kind), _features(results, "ground truth", kind)
+    files = len(own)
     if row == "ground truth":  # what the extractor gives to motion that is equally good: one half against the other
-        own, true = true[::2], true[1::2]
+        own, true = own[::2], true[1::2]
     width = own[0].shape[1] if own else 0
     count = min(sum(map(len, own)), sum(map(len, true)))
-    if count <= width:
-        table.excluded[row, fgd] = {
-            f"{count} windows of two seconds are too few for {width} features": sorted(results)
-        }
+    if own and not true:
+        lonely = "one file only: nothing to compare it with" if row == "ground truth" else "no ground truth"
+        reasons[lonely] = sorted(results)
+    elif own and count <= width:
+        reasons[f"{count} windows of two seconds are too few for {width} features"] = sorted(results)
+    elif own:
+        value = frechet_distance(np.concatenate(own), np.concatenate(true))
+        sums = [[_sums(part) for part in parts] for parts in (own, true)]
+        paired = len(own) == len(true) and row != "ground truth"
+
+        def again(chosen: np.ndarray) -> float:
+            other = np.random.default_rng(int(chosen.sum())).integers(len(true), size=len(true))
+            rest = chosen if paired else other
+            return gaussian_distance(*_moments([sums[0][i] for i in chosen]), *_moments([sums[1][i] for i in rest]))
+
+        interval = bootstrap_interval(len(own), again, draws) if len(own) > 3 else None
+        table.cells[row, name] = Cell(value, interval, files, len(results))
+    if reasons:
+        table.excluded[row, name] = dict(reasons)
+    return own, true
+
+
+def _wind(table: Table, row: str, name: str, face: str, sets: tuple[list[Double], list[Double]], files: int) -> None:
+    """Mean of ten fits; the interval is two deviations of the fits, not of the files."""
+    parts = [np.concatenate(part) for part in sets]
+    made, true = (part[:: max(1, -(-len(part) // WIND_WINDOWS))] for part in parts)
+    try:
+        mean, deviation = wind(made, true)
+    except ValueError as error:
+        table.excluded[row, name] = {str(error): []}
         return
-    value = frechet_distance(np.concatenate(own), np.concatenate(true))
-    sums = [[_sums(part) for part in parts] for parts in (own, true)]
-    paired = len(own) == len(true) and row != "ground truth"
-
-    def again(chosen: np.ndarray) -> float:
-        rest = chosen if paired else np.random.default_rng(int(chosen.sum())).integers(len(true), size=len(true))
-        return gaussian_distance(*_moments([sums[0][i] for i in chosen]), *_moments([sums[1][i] for i in rest]))
-
-    interval = bootstrap_interval(len(own), again, draws) if len(own) > 3 else None
-    table.cells[row, fgd] = Cell(value, interval, len(own), len(results))
+    table.cells[row, name] = Cell(
+        mean, (mean - 2 * deviation, mean + 2 * deviation), table.cells[row, face].count, files
+    )
 
 
 def _sums(features: Double) -> tuple[int, Double, Double]:
@@ -123,8 +162,8 @@ def _sums(features: Double) -> tuple[int, Double, Double]:
 
 def _moments(parts: list[tuple[int, Double, Double]]) -> tuple[Double, Double]:
     count = sum(part[0] for part in parts)
-    mean = sum(part[1] for part in parts) / count
-    square = sum(part[2] for part in parts)
+    mean = np.sum([part[1] for part in parts], axis=0) / count
+    square = np.sum([part[2] for part in parts], axis=0)
     return mean, (square - count * np.outer(mean, mean)) / (count - 1)
 
 

@@ -1,10 +1,12 @@
-"""Faces: landmark velocity differences, and windows of ARKit coefficients for the expression encoder of SAiD.
+"""Faces: landmark velocity differences, and features of windows of ARKit coefficients for FD and WInD.
 
 Letters: F frames, C coordinates, J joints or landmarks. Mean squared error is in `pose.metrics.recall`, the Fréchet
 distance and WInD between encoded faces in `frechet` and `mixtures`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,6 +26,8 @@ SAID_NAMES = (
 )  # fmt: skip
 SAID_FPS = 60.0
 SAID_FRAMES = 120
+MOMENTS = "window-moments"  # the name of `window_moments` in tables
+_BATCH = 256  # windows that are held at once
 
 
 def landmark_velocity_difference(predicted: ArrayLike, target: ArrayLike, variant: str = "emage_evaltools") -> float:
@@ -63,3 +67,21 @@ def said_windows(coefficients: ArrayLike, step: int = 1) -> Double:
         raise ValueError(f"{len(values)} frames are less than a window of {SAID_FRAMES} (2 s at 60 fps)")
     windows = np.lib.stride_tricks.sliding_window_view(values, SAID_FRAMES, axis=0)[::step]
     return np.ascontiguousarray(windows.transpose(0, 2, 1))
+
+
+def window_moments(windows: ArrayLike) -> Double:
+    """Mean and deviation of each coefficient in windows (W, 120, 32), (W, 64): ours, where SAiD's weights are not."""
+    values = finite(windows, "windows", dimensions=3)
+    return np.concatenate([values.mean(1), values.std(1)], axis=1)
+
+
+def expression_features(
+    coefficients: ArrayLike,  # (F, 32) at 60 fps
+    encode: Callable[[Double], Double] = window_moments,  # (W, 120, 32) to (W, L), BlendshapeEncoder().features
+    step: int = 1,
+) -> Double:
+    """Features (W, L) of all windows, whose starts are `step` frames apart; memory does not grow with W times 120."""
+    values = finite(coefficients, "coefficients", dimensions=2)
+    starts = range(0, max(len(values) - SAID_FRAMES, 0) + 1, step * _BATCH)
+    reach = step * (_BATCH - 1) + SAID_FRAMES
+    return np.concatenate([encode(said_windows(values[start : start + reach], step)) for start in starts])

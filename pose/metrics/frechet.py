@@ -66,7 +66,7 @@ def gaussian_distance(
 def _symmetric(shift: Double, root1: Double, root2: Double) -> float:
     """The distance of shift (D,) and factors X (K, D) with X'X = Σ; below 0 by rounding only."""
     # Of more rows than columns the triangle of a QR decomposition is a smaller factor of the same covariance.
-    root1, root2 = (np.linalg.qr(x, mode="r") if len(x) > x.shape[1] else x for x in (root1, root2))
+    root1, root2 = (np.asarray(np.linalg.qr(x, mode="r")) if len(x) > x.shape[1] else x for x in (root1, root2))
     shared = np.linalg.svd(root1 @ root2.T, compute_uv=False).sum()
     return max(float(shift @ shift + np.square(root1).sum() + np.square(root2).sum() - 2 * shared), 0.0)
 

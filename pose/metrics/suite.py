@@ -21,6 +21,7 @@ from pose.metrics import beats, control, diversity, face, recall, smoothness
 from pose.metrics.arrays import Double
 from pose.metrics.direction_beats import FRAMES as DIRECTION_FRAMES
 from pose.metrics.direction_beats import window_scores
+from pose.metrics.extractors import BlendshapeEncoder
 from pose.metrics.gesture_features import GestureFeatures, motion_windows
 from pose.motion import Motion, expression_index
 from pose.representations.directions import DirectionVectors
@@ -30,6 +31,9 @@ Array = NDArray[np.float32]
 
 BODY_FPS, WINDOW_FPS, FACE_FPS = 30.0, 15.0, 60.0
 SLOWEST = 1e-3  # m/s: the mean speed of a joint that hardly moves, for divisions
+# Frames between the windows of faces, where SAiD takes every frame: neighbours share 119 of 120 frames, and the
+# encoder would cost more than everything else together.
+FACE_STEP = 15
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,12 @@ AUDIO_MEASURES = tuple(m.name for m in MEASURES if m.name.startswith(("Beat", "B
 
 @dataclass
 class Values:
-    """Of one file: `values` {measure: (value, weight)}, `reasons` {measure: why there is none}, `features` (W, L)."""
+    """Of one file: `values` {measure: (value, weight)}, `reasons` {measure: why there is none}, and the features of
+    its windows by what they are for, `features` {"FGD" or "expression FD": (W, L)}."""
 
     values: dict[str, tuple[float, float]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
-    features: Double | None = None
+    features: dict[str, Double] = field(default_factory=dict)
 
 
 class Body:
@@ -184,8 +189,10 @@ def measure_audio(body: Body, waveform: Array, mean_speed: Double | None = None)
     return result
 
 
-def measure_motion(body: Body, extractor: GestureFeatures | None = None) -> Values:
-    """Everything that needs the motion alone."""
+def measure_motion(
+    body: Body, extractor: GestureFeatures | None = None, expression: BlendshapeEncoder | None = None
+) -> Values:
+    """Everything that needs the motion alone; without the encoder `expression` faces are told by window moments."""
     result = Values()
     frames = float(len(body.motion))
 
@@ -205,11 +212,18 @@ def measure_motion(body: Body, extractor: GestureFeatures | None = None) -> Valu
     each("range of motion", lambda: smoothness.range_of_motion(body.window_motion.rotations[:, moving]))
     chest = body.places("Spine3")
     each("gesture space", lambda: smoothness.gesture_space(body.places("LeftHand", "RightHand") - chest))
-    if extractor is not None:
+
+    def features(name: str, make: Callable[[], Double]) -> None:
         try:
-            result.features = extractor.features(motion_windows(body.window_motion))
+            result.features[name] = make()
         except ValueError as error:
-            result.reasons["FGD"] = str(error)
+            result.reasons[name] = str(error)
+
+    if extractor is not None:
+        gesture = extractor.features
+        features("FGD", lambda: gesture(motion_windows(body.window_motion)))
+    encode = face.window_moments if expression is None else expression.features
+    features("expression FD", lambda: face.expression_features(face.said_coefficients(body.face), encode, FACE_STEP))
     return result
 
 

@@ -1,12 +1,14 @@
 """Weights of feature extractors that users bring: read without running anything, matched to a network by name.
 
-Files are .safetensors, or torch files that hold nothing but tensors (torch's weights-only reader). Some official
-checkpoints also hold settings as Python objects; those are refused, because unpickling them can run any code. Convert
-such a file once, where its origin is trusted, to .safetensors with the tensors alone.
+Files are .safetensors, or torch files read by torch's weights-only reader: tensors, plain values, and the options of a
+command line (argparse.Namespace), which the Trimodal family saves beside its tensors and which can do nothing. Other
+Python objects are refused, because unpickling them can run any code. Convert such a file once, where its origin is
+trusted, to .safetensors with the tensors alone.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import pickle
 from collections.abc import Mapping
@@ -30,7 +32,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(

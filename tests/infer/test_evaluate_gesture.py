@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +11,13 @@ import soundfile
 import torch
 
 from infer.evaluate import main
-from infer.gesture_files import read_motion, speaker_of
+from infer.evaluate_gesture import parse, plan
+from infer.gesture_files import _key, read_motion, speaker_of
 from infer.gesture_report import build, markdown
 from pose.bvh import write_bvh
 from pose.metrics.gesture_features import GestureFeatures
 from pose.metrics.suite import MEASURES, Values
+from pose.motion import Motion
 from pose.prosody import prosody_motion
 from pose.speech import speech_features
 
@@ -74,12 +78,18 @@ def test_a_whole_evaluation(folders, tmp_path, capsys):
     assert "jerk" not in rows["generated, other audio"]
     mouth = [rows[row]["speech-mouth correlation"]["value"] for row in ("ground truth", "ground truth, other audio")]
     assert mouth[0] > mouth[1] + 0.1
+    assert rows["generated"]["expression FD(window-moments)"]["value"] >= 0
+    wind = rows["generated"]["WInD(window-moments)"]
+    assert wind["value"] > 0 and wind["files"] == 2  # the .bvh has no face
     cell = rows["generated"]["jerk"]
     assert cell["files"] == cell["of"] == 3 and cell["interval"][0] <= cell["value"] <= cell["interval"][1]
     # 2. What could not be measured is named, with a reason.
     assert set(table["broken"]) == {"8_cut_0_1_1", "9_alone_0_1_1"}
     assert "no ground truth and no audio" in table["broken"]["9_alone_0_1_1"]
     assert "whole" in table["broken"]["8_cut_0_1_1"] and "8_cut_0_1_1" in shown
+    faces = {e["row"]: e["reasons"] for e in table["excluded"] if e["measure"] == "expression FD(window-moments)"}
+    assert faces["generated"] == {"the motion has no face": ["0_anna_0_1_0"]}
+    assert any("too few" in reason for reason in faces["ground truth"])
     semantic = [entry for entry in table["excluded"] if entry["measure"] == "SRGR beat_v1"]
     assert len(semantic[0]["reasons"]["no semantic scores"]) == 3
     assert any("25 fps beside 30 fps" in note for note in table["notes"])
@@ -97,11 +107,14 @@ def test_a_whole_evaluation(folders, tmp_path, capsys):
 
 
 def test_other_input_is_not_taken_for_kept(folders, tmp_path):
-    assert main(arguments(folders, tmp_path, "--plots", "0")) == 0
-    before = (tmp_path / "files" / "0_anna_0_1_0.json").read_text()
-    assert main(arguments(folders, tmp_path, "--plots", "0", "--seed", "1")) == 0
-    kept = json.loads((tmp_path / "files" / "0_anna_0_1_0.json").read_text())
-    assert set(kept["rows"]) == set(json.loads(before)["rows"])
+    jobs, *_ = plan(parse(arguments(folders, tmp_path)[1:]))
+    job = next(job for job in jobs if job.name.startswith("0"))
+    keys = {_key(job), _key(replace(job, reference=job.motion)), _key(replace(job, other_audio=job.audio))}
+    keys |= {_key(replace(job, extractor=None)), _key(replace(job, semantic=job.audio))}
+    state = job.motion.stat()
+    os.utime(job.motion, ns=(state.st_atime_ns, state.st_mtime_ns + 1_000_000))
+    keys |= {_key(job)}
+    assert len(keys) == 6
 
 
 @pytest.mark.parametrize(
@@ -159,3 +172,40 @@ def test_beat2_files_are_read(tmp_path):
     )  # fmt: skip
     motion = read_motion(tmp_path / "x.npz")
     assert len(motion) == 40 and motion.fps == 30 and len(motion.skeleton) == 75
+
+
+def test_beats_face_lies_beside_its_bvh(tmp_path):
+    from pose.motion import EXPRESSION_NAMES
+    from pose.skeleton import Skeleton
+
+    skeleton = Skeleton.home()
+    rest = np.tile(np.eye(3, dtype=np.float32), (31, len(skeleton), 1, 1))
+    path = tmp_path / "1_anna_0_1_1.bvh"
+    write_bvh(path, Motion(30.0, skeleton, rest, np.zeros((31, 3), np.float32)))
+    assert read_motion(path).expression is None
+    frames = [{"weights": [k / 100] * 51, "time": k / 60} for k in range(62)]
+    path.with_suffix(".json").write_text(json.dumps({"names": list(EXPRESSION_NAMES), "frames": frames}))
+    face = read_motion(path).expression
+    assert face.shape == (31, 51) and face[15] == pytest.approx(0.30, abs=0.011)
+    path.with_suffix(".json").write_text("{")
+    with pytest.raises(ValueError, match="no whole face file"):
+        read_motion(path)
+
+
+def test_faces_by_saids_encoder(tmp_path):
+    from infer.gesture_files import face_encoder
+    from pose.metrics.extractors import BlendshapeEncoder
+    from pose.metrics.face import expression_features, said_windows
+
+    torch.manual_seed(0)
+    tensors = {"encoder." + name: value for name, value in BlendshapeEncoder().state_dict().items()}
+    torch.save(tensors, tmp_path / "vae.pth")
+    encoder = face_encoder(tmp_path / "vae.pth")
+    assert encoder.name.startswith("vae ")
+    # More windows than are encoded at once, and a step that does not divide the rest.
+    face = np.random.default_rng(0).random((120 + 300 * 3 + 2, 32))
+    together = encoder.features(said_windows(face, 3))
+    np.testing.assert_allclose(expression_features(face, encoder.features, 3), together, atol=1e-5)
+    assert expression_features(face, step=3).shape == (301, 64)
+    with pytest.raises(ValueError, match="less than a window"):
+        expression_features(face[:100])

@@ -1,5 +1,7 @@
 """Networks for the authors' weights: their sizes, their names, and that only fitting weights are taken."""
 
+from argparse import Namespace
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,18 @@ def test_weights_load_by_the_authors_names(tmp_path, make, prefix, shape, featur
     again.load(nested)
     np.testing.assert_array_equal(again.features(windows), target.features(windows))
     assert again.name == target.name
+
+
+def test_a_checkpoint_with_the_options_of_its_training_loads(tmp_path):
+    """Trimodal's and DiffGesture's: {"args": Namespace, "epoch": int, "pose_dim": int, "gen_dict": tensors}."""
+    source = WindowEncoder.ted()
+    tensors = {"pose_encoder." + n: v for n, v in source.state_dict().items()} | {"decoder.net.0.bias": torch.ones(2)}
+    content = {"args": Namespace(lr=1e-3, name="ae", betas=[0.5, 0.9]), "epoch": 3, "gen_dict": tensors}
+    torch.save(content, tmp_path / "gesture_autoencoder_checkpoint_best.bin")
+    encoder = WindowEncoder.ted()
+    encoder.load(tmp_path / "gesture_autoencoder_checkpoint_best.bin")
+    assert encoder.name.startswith("gesture_autoencoder_checkpoint_best ")
+    torch.testing.assert_close(encoder.fc_mu.weight, source.fc_mu.weight)
 
 
 def test_sizes_are_the_published_ones():

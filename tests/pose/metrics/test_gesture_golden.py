@@ -6,6 +6,7 @@ change here without a change there means that ours is wrong.
 
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 from pose.metrics import beats, diversity, face, frechet, mixtures, recall
 from pose.metrics.direction_beats import beat_consistency_directions
@@ -109,3 +110,40 @@ def test_wind_of_a_known_plan():
     second = mixtures.Mixture(np.array([[1.0, 0], [12, 0]]), covariance, np.array([0.75, 0.25]))
     # 0.5 from 0 to 1 (1 each), 0.25 from 10 to 12 (4), 0.25 from 10 to 1 (81).
     assert mixtures.mixture_distance(first, second) == pytest.approx(0.5 + 1.0 + 20.25, rel=1e-9)
+
+
+def gaussians(features, covariance):
+    """A mixture of the five blocks of 80 of which the recipe makes z1 and z2."""
+    blocks = features.reshape(5, 80, 8)
+    return blocks.mean(1), np.stack([covariance(block) for block in blocks])
+
+
+@pytest.mark.parametrize("shares", [(4, 4, 4, 4, 4), (2, 3, 4, 5, 6), (10, 1, 1, 1, 7)])
+def test_wind_of_fixed_mixtures(golden, shares):
+    """Weights of 20ths, each 20th moved as a whole: the assignment problem has the same least cost as the plan."""
+    full = [gaussians(golden[key], lambda block: np.cov(block.T, ddof=0)) for key in ("z1", "z2")]
+    weights = [np.array(shares) / 20, np.full(5, 0.2)]
+    first, second = (mixtures.Mixture(*parts, weight) for parts, weight in zip(full, weights, strict=True))
+    cost = [
+        [frechet.gaussian_distance(a, x, b, y) for b, y in zip(second.means, second.covariances, strict=True)]
+        for a, x in zip(first.means, first.covariances, strict=True)
+    ]
+    pieces = np.repeat(np.repeat(cost, shares, axis=0), 4, axis=1)
+    least = pieces[linear_sum_assignment(pieces)].mean()
+    close(mixtures.mixture_distance(first, second), least)
+    # SAiD's wind(), by glpk, on the same mixtures.
+    released = {
+        (4, 4, 4, 4, 4): 0.3697062092591251,
+        (2, 3, 4, 5, 6): 3.7240045412067597,
+        (10, 1, 1, 1, 7): 7.116819329773586,
+    }
+    close(mixtures.mixture_distance(first, second), released[shares])
+
+
+def test_wind_in_closed_form():
+    """Round Gaussians s²I in D dimensions: a component costs |m1 - m2|² + D (s1 - s2)², by hand."""
+    means1 = np.array([[-1.0], [0], [1], [2], [3]]) * np.ones(8)
+    means2 = np.array([[-1.2], [0.1], [1.1], [2.2], [2.7]]) * np.ones(8)
+    first = mixtures.Mixture(means1, np.stack([0.09 * np.eye(8)] * 5), np.full(5, 0.2))
+    second = mixtures.Mixture(means2, np.stack([0.1225 * np.eye(8)] * 5), np.full(5, 0.2))
+    close(mixtures.mixture_distance(first, second), 8 * (0.04 + 0.01 + 0.01 + 0.04 + 0.09) / 5 + 8 * 0.05**2)
