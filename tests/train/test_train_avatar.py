@@ -1,0 +1,316 @@
+"""The video stage's training as a user runs it: both stages, resuming, processes, a full disk, what is trained."""
+
+import json
+import os
+import resource
+import signal
+import socket
+from pathlib import Path
+
+import cv2
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from prepared_clips import write_synthetic
+from safetensors.torch import load_file
+from torch.utils.data import default_collate
+
+from avatar.data.shards import ShardFolder
+from avatar.pipeline import AvatarPipeline
+from train.avatar_task import GROUPS, STAGES, AvatarTask, LossConfig, NoiseConfig, parameter_groups
+from train.avatar_training import AvatarConfig, main, starting_pipeline, trained_groups, window_shape
+from train.avatar_windows import AvatarWindows
+from train.batches import Sampled
+from train.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+TOGETHER = 1e-4  # of losses: two processes add in another order
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Eight clips of 25 frames, two of them for validation."""
+    folder = tmp_path_factory.mktemp("data")
+    return write_synthetic(folder, clips=8, latent_channels=4, audio=(2, 4, 64))
+
+
+def arguments(stage, data, run, *changes):
+    shared = [
+        "preset=tiny", f"data.folders=[{data}]", f"loop.output={run}", "loop.log_every=1", "loop.checkpoint_every=2",
+        "loop.steps=2", "loop.videos=0", "loop.validation_batches=1", f"model={ROOT / 'configs' / 'model_tiny.yaml'}",
+    ]  # fmt: skip
+    return [str(ROOT / "configs" / f"avatar_stage{stage}.yaml"), *shared, *changes]
+
+
+def experiment(stage, data, *changes):
+    path, *given = arguments(stage, data, "nowhere", *changes)
+    return load_config(AvatarConfig, path, given)
+
+
+def lines(run):
+    return [json.loads(line) for line in (run / "losses.jsonl").read_text().splitlines()]
+
+
+def in_processes(count, argv, limit=None):
+    """Exit codes of main(argv) in `count` forked processes, as `accelerate launch` starts them.
+
+    `limit`: bytes that a file may have; more is an error, as on a full disk.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for rank in range(count):
+        child = os.fork()
+        if child == 0:
+            code = 70
+            try:
+                for state in (AcceleratorState, GradientState, PartialState):
+                    state._reset_state()
+                os.environ |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+                if count > 1:
+                    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+                    os.environ |= {name: str(value) for name, value in place.items()}
+                    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+                if limit is not None:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+                code = main(argv)
+            finally:
+                os._exit(code)
+        children.append(child)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def assert_alike(one, other):
+    """Losses of all steps, and of the first one everything: later, AdamW's steps of equal size blow up what two orders
+    of addition make of the smallest gradients."""
+    assert [line["step"] for line in one] == [line["step"] for line in other]
+    for a, b in zip(one, other, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            if "gradient/" not in name or a["step"] == 1:
+                assert a[name] == pytest.approx(b[name], abs=TOGETHER, rel=1e-3), (a["step"], name)
+
+
+def test_both_stages_and_the_pipeline_they_leave(data, tmp_path, capsys):
+    """Stage 1, stage 2 from its checkpoint with a live prior and videos; the checkpoint drives infer/run.py."""
+    from infer.run import main as infer
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(arguments(1, data, first)) == 0
+    pipeline = AvatarPipeline.from_pretrained(first / "best")
+    ends = [p for name, p in pipeline.unet.named_parameters() if "motion_modules" in name and ".proj_out." in name]
+    assert ends and not any(p.any() for p in ends)  # nothing moves before stage 2
+    changes = [f"model={first / 'best'}", "data.prior=live", "loop.videos=1", "loop.video_seconds=0.4"]
+    assert main(arguments(2, data, second, *changes)) == 0
+    assert "best checkpoint" in capsys.readouterr().out
+    logged = lines(second)
+    assert [line["step"] for line in logged] == [0, 1, 2, 2]
+    assert {"denoising", "mask", "heatmap", "gradient/audio", "region/face", "region/doubtful", "samples"} <= set(
+        logged[1]
+    )
+    assert all(np.isfinite(list(line.values())).all() for line in logged)
+
+    # What there is to look at: recording, prior and model side by side, with sound; masks; codebooks.
+    (video,) = (second / "videos").glob("*.mp4")
+    assert imageio.imread(video).shape == (10, 64, 192, 3)
+    assert {path.name for path in (second / "videos").glob("*.png")} == {
+        "step_00000002_masks.png", "step_00000002_codebooks.png"
+    }  # fmt: skip
+
+    # The checkpoint is a pipeline for the command line.
+    portrait = cv2.resize(imageio.imread(ROOT / "examples" / "presenter.png")[..., :3], (256, 256))
+    imageio.imwrite(tmp_path / "portrait.png", portrait)
+    sound = next(iter(ShardFolder(data))).waveform()[:8000]
+    import soundfile
+
+    soundfile.write(tmp_path / "speech.wav", sound, 16000)
+    given = ["--image", "portrait.png", "--audio", "speech.wav", "--output", "talk.mp4"]
+    places = [str(tmp_path / part) if "." in part else part for part in given]
+    assert infer([*places, "--size", "128", "--model", str(second / "best"), "--steps", "1"]) == 0
+    assert imageio.imread(tmp_path / "talk.mp4").shape[1:] == (128, 128, 3)
+
+
+def test_two_processes_are_one_and_resuming_may_change_their_number(data, tmp_path):
+    """20 steps at a batch of 2: losses within 1e-4, and after a change of processes too."""
+    given = ["loop.steps=20", "loop.checkpoint_every=15", "frames=2"]
+    one, two, mixed = (tmp_path / name for name in ("one", "two", "mixed"))
+    assert in_processes(1, arguments(2, data, one, *given)) == [0]
+    assert in_processes(2, arguments(2, data, two, *given)) == [0, 0]
+    assert_alike(lines(one), lines(two))
+    # The same from a checkpoint in the middle, in one process and two micro-steps, killed while it saves the next.
+    (mixed / "checkpoints").mkdir(parents=True)
+    os.system(f"cp -r {two / 'checkpoints' / 'step_00000015'} {mixed / 'checkpoints'}; cp {two}/*.* {mixed}")
+    (mixed / "checkpoints" / ".step_00000020.part").mkdir()
+    assert in_processes(1, arguments(2, data, mixed, *given, "loop.accumulate=2")) == [0]
+    assert_alike(lines(one), lines(mixed))
+    assert not list((mixed / "checkpoints").glob(".*"))
+    a, b = (load_file(run / "last" / "unet" / "diffusion_pytorch_model.safetensors") for run in (one, mixed))
+    assert np.mean([float((a[name] - b[name]).abs().mean()) for name in a]) < TOGETHER
+
+
+def test_a_full_disk_stops_no_run_and_costs_no_checkpoint(data, tmp_path, capfd):
+    run = tmp_path / "run"
+    assert in_processes(1, arguments(1, data, run)) == [0]
+    more = ["loop.steps=4", "loop.keep_last=1"]
+    assert in_processes(1, arguments(1, data, run, *more), limit=100_000) == [2]
+    shown = capfd.readouterr().err
+    assert "step 4: the checkpoint could not be written" in shown and "free space and run the same command" in shown
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step_00000002"]
+    assert (run / "last").resolve().name == "step_00000002"
+    assert in_processes(1, arguments(1, data, run, *more)) == [0]
+    assert (run / "last").resolve().name == "step_00000004"
+    AvatarPipeline.from_pretrained(run / "last")
+
+
+@pytest.mark.parametrize(
+    "stage,changes",
+    [
+        (1, ["train=[reference, pose, basic]"]),
+        (1, []),
+        (1, ["unfreeze=[all]"]),
+        (2, ["unfreeze=[]"]),
+        (2, ["unfreeze=[all]", "losses.heatmap=0", "checkpointing=true"]),
+    ],
+)
+def test_every_trained_weight_has_a_gradient_and_no_other(stage, changes, data):
+    """DDP waits for each; what is frozen keeps nothing."""
+    config = experiment(stage, data, *changes)
+    torch.manual_seed(0)
+    pipeline = starting_pipeline(config)
+    shape = window_shape(config, pipeline)
+    task = AvatarTask(
+        pipeline, stage, trained_groups(config, pipeline), config.noise, config.losses, config.checkpointing
+    )
+    samples = Sampled(AvatarWindows([ShardFolder(data)], "train", shape, config.conditions), 0)
+    task(default_collate([samples[0, 1], samples[1, 2]]))["loss"].backward()
+    for name, parameter in task.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+    groups = parameter_groups(pipeline)
+    trained = {name for name in GROUPS if any(p.requires_grad for p in groups[name])}
+    assert trained == set(trained_groups(config, pipeline))
+    if changes == ["train=[reference, pose, basic]"]:
+        assert trained == set(STAGES[1])
+
+
+@pytest.fixture(scope="module")
+def batch(data):
+    """A batch of stage 2 and a task for it, with every end awake."""
+    config = experiment(2, data, "conditions.drop_clarity=0", "conditions.drop_both=0")
+    torch.manual_seed(0)
+    pipeline = starting_pipeline(config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in pipeline.unet.parameters():
+            if parameter.ndim > 1 and not parameter.any():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    shape = window_shape(config, pipeline)
+    samples = Sampled(AvatarWindows([ShardFolder(data)], "train", shape, config.conditions, dropping=False), 0)
+    return pipeline, default_collate([samples[0, 1], samples[1, 2]])
+
+
+def loss(task, batch, **changes):
+    with torch.no_grad():
+        return float(task(batch | changes)["denoising"])
+
+
+def test_what_is_dropped_does_not_matter(batch):
+    """A dropped photo, sound, motion or prior changes nothing any more; one that is kept does."""
+    pipeline, given = batch
+    task = AvatarTask(pipeline, 2, STAGES[2])
+    given = given | {
+        "prior_latents": torch.randn_like(given["latents"]),
+        "doubt": torch.full_like(given["latents"][:, :1], 0.5),
+        "keep_prior": torch.tensor([True, True]),
+        "keep_motion": torch.tensor([True, True]),
+    }
+    others = {
+        "keep_reference": {
+            "reference_latents": torch.randn_like(given["reference_latents"]),
+            "crops": 255 - given["crops"],
+        },
+        "keep_audio": {"audio": torch.randn_like(given["audio"])},
+        "keep_motion": {"motion_latents": torch.randn_like(given["motion_latents"])},
+        "keep_prior": {"prior_latents": torch.randn_like(given["latents"])},
+    }
+    for keep, other in others.items():
+        never = {keep: torch.tensor([False, False])}
+        assert loss(task, given, **never) == loss(task, given, **never, **other)
+        always = {keep: torch.tensor([True, True])}
+        assert loss(task, given, **always) != loss(task, given, **always, **other)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_perfect_prediction_has_no_loss_from_clip_or_prior(share, batch, monkeypatch):
+    """Also for clips that are noised from their prior, whose target leads to the clip all the same."""
+    pipeline, given = batch
+    given = given | {
+        "prior_latents": given["latents"] + 1,
+        "doubt": torch.ones_like(given["latents"][:, :1]),
+        "keep_prior": torch.tensor([True, True]),
+    }
+    task = AvatarTask(pipeline, 2, STAGES[2], NoiseConfig(prior_start=share, times=(0.1, 0.9)), LossConfig(mask=0))
+    seen = {}
+    forward = pipeline.unet.forward
+
+    def perfect(shown, times, **conditions):
+        alpha = pipeline.scheduler.alphas_cumprod[times].view(-1, 1, 1, 1, 1)
+        noisy = shown[:, :4]
+        seen["noise"] = (noisy - alpha.sqrt() * (given["latents"] + share)) / (1 - alpha).sqrt()
+        output = forward(shown, times, **conditions)
+        output.sample = (noisy - alpha.sqrt() * given["latents"]) / (1 - alpha).sqrt()
+        return output
+
+    monkeypatch.setattr(pipeline.unet, "forward", perfect)
+    assert loss(task, given) < 1e-8
+    assert abs(float(seen["noise"].std()) - 1) < 0.1  # what was added to clip or prior was plain noise
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ("data.folders=[nowhere]", "manifest.parquet does not exist"),
+        ("data.folders=[]", "data.folders is not set"),
+        ("stage=3", "stage must be 1 or 2"),
+        ("model=nowhere.yaml", "no such model description"),
+        ("model=configs", "no pipeline could be read"),
+        ("train=[basics]", "unknown group 'basics'"),
+        ("train=[temporal]", "nothing reaches temporal"),
+        ("loop.batch_size=3 loop.accumulate=2", "cannot be cut into equal parts"),
+        ("loop.optimizer=adamw8bit", "needs bitsandbytes"),
+        ("loop.precision=half", "loop.precision must be"),
+        ("noise.zero_terminal_snr=true", "set noise.prediction_type=v_prediction"),
+        ("data.prior=kept", "data.prior must be one of"),
+        ("frames=4", "single frames"),
+        ("vae=nowhere", "no config.json"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(change, message, data, tmp_path, capsys):
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        if "adamw8bit" in change:
+            pytest.skip("bitsandbytes is installed")
+    assert main(arguments(1, data, tmp_path / "run", *change.split())) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and message in error
+
+
+def test_the_script_is_not_taken_for_the_package(tmp_path):
+    """train/ is first on the path of every script in it, and holds a file called avatar.py."""
+    import subprocess
+    import sys
+
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'train')!r}); import avatar.sizes; avatar.__path__"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    shown = subprocess.run([sys.executable, ROOT / "train" / "avatar.py", "--help"], capture_output=True, text=True)
+    assert shown.returncode == 0 and "accelerate launch" in shown.stdout
+
+
+def test_signals_are_ours():
+    """A file size limit must end in an error and not in a signal, or the full disk above would be no test."""
+    assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN
