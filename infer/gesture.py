@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pose.motion import Motion
     from pose.pipeline import GesturePipeline
-    from pose.speech import SpeechFeatures, SpeechFile
+    from pose.speech_models import SpeechModel
 
 SUFFIXES = (".bvh", ".npz", ".mp4")
 
@@ -78,21 +78,32 @@ def load_gesture_model(path: str, scheduler: str | None = None, device: str = "c
     return pipeline.to(device)
 
 
-def heard(pipeline: GesturePipeline, speech: SpeechFile, speech_model: str | None = None) -> Iterator[SpeechFeatures]:
-    """What the model hears, as a stream; ValueError when it needs a speech network and none is given."""
-    from pose.feature_sets import FEATURE_SETS
+def load_speech_model(pipeline: GesturePipeline, source: str | None) -> SpeechModel | None:
+    """The speech network that a gesture model hears through; None for models that need none.
 
-    features = speech.features(pipeline.fps)
+    ValueError when one is needed and not given, cannot be loaded, or is another than the model was trained with.
+    """
+    from pose.feature_sets import BLOCK_WIDTHS, FEATURE_SETS
+
     blocks = FEATURE_SETS[pipeline.config.feature_set] if pipeline.config.feature_set else ()
     if "wavlm" not in blocks:
-        return features
-    if speech_model is None:
+        return None
+    if source is None:
         raise ValueError(
             f"this model hears {pipeline.config.feature_set!r}; pass --speech-model FOLDER or microsoft/wavlm-large"
         )
+    from transformers.utils import logging
+
     from pose.speech_models import SpeechModel
 
-    return SpeechModel(speech_model, device=pipeline.model.device).stream(features)
+    logging.disable_progress_bar()
+    network = SpeechModel(source, device=pipeline.model.device)
+    if network.width != BLOCK_WIDTHS["wavlm"]:
+        raise ValueError(
+            f"{source} gives {network.width} numbers a frame and the gesture model hears {BLOCK_WIDTHS['wavlm']}; "
+            "pass WavLM-Large, such as microsoft/wavlm-large"
+        )
+    return network
 
 
 def resampled_stream(motions: Iterable[Motion], fps: float) -> Iterator[Motion]:
@@ -157,7 +168,9 @@ def run(args: argparse.Namespace) -> str:
     pipeline = load_gesture_model(args.model, args.scheduler, args.device)
     pipeline.style_vector(style, speaker)
     steps = pipeline.scheduler.config.num_train_timesteps if args.steps == 0 else args.steps
-    features = heard(pipeline, speech, args.speech_model)
+    network = load_speech_model(pipeline, args.speech_model)
+    features = speech.features(pipeline.fps)
+    features = features if network is None else network.stream(features)
     # 3. Motion, as a stream, into the files
     from avatar.video_io import VideoWriter
     from pose.bvh import write_bvh

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from pose.pipeline import GesturePipeline
+    from pose.speech_models import SpeechModel
 
 T = TypeVar("T")
 
@@ -187,8 +188,8 @@ def run(args: argparse.Namespace) -> str:
         if motion is not None:
             moves = synthesis.with_speech_face([motion], speech)
         elif gestures is not None:
-            pipe, choice = gestures
-            moves = exactly(synthesis.gesture_motion(pipe, speech, args.speech_model, **choice), frames)
+            pipe, network, choice = gestures
+            moves = exactly(synthesis.gesture_motion(pipe, speech, network, **choice), frames)
         else:
             moves = synthesis.speech_motion(speech)
         keypoints = synthesis.keypoints(kept(moves, motions))
@@ -198,7 +199,7 @@ def run(args: argparse.Namespace) -> str:
     # 4. Frames, written as they come. Of a model, each window depends on the one before: it cannot be taken up again.
     key = None
     if pipeline is None:
-        settings = (disclosure(), size, args.fps, args.seed, args.gesture_model, args.style, args.speaker)
+        settings = (disclosure(), size, args.fps, args.seed, args.gesture_model, args.style, args.speaker, args.speech_model)
         key = work_key(settings, (args.image, args.audio, args.motion_in, args.driving))
     with ExitStack() as stack:
         sound = stack.enter_context(playable_sound(args.audio, speech))
@@ -229,14 +230,16 @@ def run(args: argparse.Namespace) -> str:
     return f"{args.output}: {plan}, made {means} in {time.monotonic() - began:.1f} s"
 
 
-def load_gestures(args: argparse.Namespace, device: str) -> tuple[GesturePipeline, dict[str, Any]]:
-    """The gesture model and the chosen style and speaker; ValueError names the ones it knows."""
-    from infer.gesture import load_gesture_model, parse_choice
+def load_gestures(
+    args: argparse.Namespace, device: str
+) -> tuple[GesturePipeline, SpeechModel | None, dict[str, Any]]:
+    """The gesture model, what it hears through, and the chosen style and speaker; ValueError names known ones."""
+    from infer.gesture import load_gesture_model, load_speech_model, parse_choice
 
     pipeline = load_gesture_model(args.gesture_model, device=device)
     choice = {"style": parse_choice(args.style, "--style"), "speaker": parse_choice(args.speaker, "--speaker")}
     pipeline.style_vector(**choice)
-    return pipeline, choice
+    return pipeline, load_speech_model(pipeline, args.speech_model), choice
 
 
 def save_motion(path: Path, motion: object) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from avatar.warp.prior import Prior
     from pose.pipeline import GesturePipeline
     from pose.speech import SpeechFile
+    from pose.speech_models import SpeechModel
 
 DETECTION_SIDE = 1536  # the longer side of what the detector sees: beyond it no hand or face was found better (ours)
 BATCH = 8  # frames warped at a time: 16 MB of float frames at 512², and enough to keep both cores busy (ours)
@@ -80,12 +81,19 @@ class Synthesis:
             yield motion
 
     def gesture_motion(
-        self, pipeline: GesturePipeline, speech: SpeechFile, speech_model: str | None = None, **choice: Any
+        self, pipeline: GesturePipeline, speech: SpeechFile, speech_model: SpeechModel | None = None, **choice: Any
     ) -> Iterator[Motion]:
-        """Motion of a trained gesture model at this video's rate; `choice`: style and speaker, as for its `stream`."""
-        from infer.gesture import heard, resampled_stream
+        """Motion of a trained gesture model at this video's rate, which goes on from the photo's own pose.
 
-        made = pipeline.stream(heard(pipeline, speech, speech_model), seed=self.seed, **choice)
+        `speech_model` is what it hears through, if it needs one; `choice`: style and speaker, as for its `stream`.
+        """
+        from infer.gesture import resampled_stream
+        from pose.photo_pose import photo_motion
+
+        before = photo_motion(self.retargeter.body, pipeline.mean_pose)
+        features = speech.features(pipeline.fps)
+        features = features if speech_model is None else speech_model.stream(features)
+        made = pipeline.stream(features, seed=self.seed, seed_motion=before, **choice)
         return self.with_speech_face(resampled_stream(made, self.fps), speech)
 
     def keypoints(self, motion: Iterator[Motion]) -> Iterator[Keypoints]:

@@ -125,6 +125,9 @@ class GesturePipeline(DiffusionPipeline):
     def from_pretrained(cls, path: str | os.PathLike[str], **kwargs: Any) -> GesturePipeline:
         """A pipeline saved by `save_pretrained`: a folder or hub id, safetensors only."""
         try:
+            kind = cls.load_config(path).get("_class_name")
+            if kind != cls.__name__:
+                raise ValueError(f"{str(path)!r} is not a gesture model but {kind}; train one with train/gesture.py")
             return super().from_pretrained(path, **{**kwargs, "use_safetensors": True})
         except OSError as error:
             raise ValueError(
@@ -142,6 +145,11 @@ class GesturePipeline(DiffusionPipeline):
         """How much speech must be there before the first motion comes; later motion may be S frames later."""
         config = self.model.config
         return (config.frames - config.seed_frames) / self.fps
+
+    @property
+    def mean_pose(self) -> Motion:
+        """One frame: the mean of what the model was trained on."""
+        return self.representation.decode(torch.zeros(1, self.representation.dim, device=self.model.device))
 
     def style_vector(self, style: Choice = None, speaker: Choice = None) -> Tensor:
         """(K,) of names and weights; what is not named is 0, which training knows as "not said"."""

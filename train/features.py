@@ -11,7 +11,10 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,7 @@ Array = NDArray[np.float32]
 
 VERSION = 1  # of the features; raise it when the same settings give other numbers
 WORD_WIDTH = 300
+MANY = 32  # new recordings from which other processes are worth the seconds that they take to start
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,7 @@ class FeatureCache:
 
     def load(self, dataset: Dataset, recording: Recording) -> ClipArrays:
         """The arrays of a recording, from the cache or made now; ValueError when it is unusable."""
-        key = self._key(recording)
-        paths = {name: self.folder / f"{key}.{name}.npy" for name in ("vectors", "speech")}
+        paths = self._paths(recording)
         if not all(path.is_file() for path in paths.values()):
             clip = dataset.load(recording, self.representation.config.fps)
             for name, values in (("vectors", self._vectors(clip)), ("speech", self._speech(clip))):
@@ -148,9 +151,24 @@ class FeatureCache:
         )  # fmt: skip
 
     def load_all(
-        self, dataset: Dataset, recordings: Sequence[Recording], progress: Callable[[str], None] | None = None
+        self,
+        dataset: Dataset,
+        recordings: Sequence[Recording],
+        progress: Callable[[str], None] | None = None,
+        processes: int = 1,
     ) -> tuple[list[ClipArrays], list[tuple[str, str]]]:
-        """The clips that are usable, and (name, why) of the others."""
+        """The clips that are usable, and (name, why) of the others. `processes` make those that are not there yet.
+
+        A speech network keeps to this process: it takes all cores by itself, or a device that is there once.
+        """
+        new = [recording for recording in recordings if not self._is_kept(recording)] if processes > 1 else []
+        if len(new) >= MANY and self._speech_model is None:
+            # Spawned, because forking a process with compiled and threaded libraries can hang.
+            with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (self, dataset)) as pool:
+                for name in pool.map(_make, new, chunksize=4):
+                    if progress is not None:
+                        progress(name)
+            progress = None
         clips, unusable = [], []
         for recording in recordings:
             if progress is not None:
@@ -160,6 +178,23 @@ class FeatureCache:
             except (ValueError, OSError) as error:
                 unusable.append((recording.name, str(error)))
         return clips, unusable
+
+    def hears(self, clip: Clip) -> SpeechFeatures:
+        """What a model of this feature set hears of a clip: for the pipeline, which makes its own rows of it."""
+        features = speech_features(clip.waveform, clip.fps)
+        if self._speech_model is not None:
+            features = SpeechFeatures.join(list(self._speech_model.stream([features])))
+        return features if self.feature_set is None else self._with_words(features, clip)
+
+    def _paths(self, recording: Recording) -> dict[str, Path]:
+        key = self._key(recording)
+        return {name: self.folder / f"{key}.{name}.npy" for name in ("vectors", "speech")}
+
+    def _is_kept(self, recording: Recording) -> bool:
+        try:
+            return all(path.is_file() for path in self._paths(recording).values())
+        except OSError:
+            return False
 
     def _vectors(self, clip: Clip) -> NDArray:
         if clip.motion is not None:
@@ -176,18 +211,12 @@ class FeatureCache:
     def _speech(self, clip: Clip) -> Array:
         if self.feature_set is None:
             return clip.waveform
-        features = self._with_words(self._heard(clip), clip)
+        features = self.hears(clip)
         quiet = silence(features, max(self.seed_frames, 1))
         rows = feature_rows(features, self.feature_set, quiet)[: len(clip)]
         if len(rows) < len(clip):
             raise ValueError(f"{clip.name}: {len(rows)} frames of speech for {len(clip)} of motion")
         return np.concatenate([feature_rows(quiet, self.feature_set)[: self.seed_frames], rows])
-
-    def _heard(self, clip: Clip) -> SpeechFeatures:
-        features = speech_features(clip.waveform, clip.fps)
-        if self._speech_model is None:
-            return features
-        return SpeechFeatures.join(list(self._speech_model.stream([features])))
 
     def _with_words(self, features: SpeechFeatures, clip: Clip) -> SpeechFeatures:
         assert self.feature_set is not None
@@ -211,6 +240,24 @@ class FeatureCache:
                     while chunk := file.read(1 << 22):
                         digest.update(chunk)
         return digest.hexdigest()[:32]
+
+
+_worker: tuple[FeatureCache, Dataset]  # in the processes of `load_all`
+
+
+def _begin(cache: FeatureCache, dataset: Dataset) -> None:
+    import torch
+
+    global _worker
+    torch.set_num_threads(1)
+    _worker = cache, dataset
+
+
+def _make(recording: Recording) -> str:
+    cache, dataset = _worker
+    with suppress(ValueError, OSError):  # said when the parent loads it
+        cache.load(dataset, recording)
+    return recording.name
 
 
 def _plain_config(representation: MotionVectors) -> Mapping[str, object]:

@@ -36,6 +36,7 @@ from pose.sampling import scheduler_for
 from train.config import LoopConfig
 from train.features import ClipArrays, FeatureCache
 from train.loop import Task, command, say, train
+from train.principal import fit_guess
 from train.showing import show_samples
 from train.windows import GestureWindows
 
@@ -56,6 +57,7 @@ class DataConfig:
     speech_model: str | None = None  # folder or hub id of WavLM-Large, for the sets that hold it
     word_vectors: str | None = None  # fastText's text file, for the sets with words
     stride: int = 10  # frames between the starts of windows
+    processes: int = 2  # that read recordings into the cache; one when a speech network does
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class GestureConfig:
     codec: str | None = None  # folder that train/codec.py wrote, for fine_gesture
     uncertainty: bool = True  # holistic: train the weights of the two losses; false: one half each
     speed_weight: float = 0.0  # ours: adds speed_loss to models of the clean sample
+    velocity_loss: bool = False  # ours: weighs models of the noise by their error in v (Salimans and Ho 2022)
     seed_drop: float = 0.1  # ours: share of batches without any seed, as a recording begins
     steps: int | None = 25  # of sampling, saved with the pipeline
     guidance: float = 1.0  # γ, saved with the pipeline
@@ -158,9 +161,11 @@ def fit_statistics(representation: MotionVectors, config: RepresentationConfig, 
 class GestureTask(Task):
     """Noise at a random level, prediction, loss."""
 
-    def __init__(self, config: GestureConfig, pipeline: GesturePipeline, clips: Sequence[ClipArrays]) -> None:
+    def __init__(
+        self, config: GestureConfig, pipeline: GesturePipeline, clips: Sequence[ClipArrays], cache: FeatureCache
+    ) -> None:
         super().__init__()
-        self.config, self.pipeline, self.clips = config, pipeline, list(clips)
+        self.config, self.pipeline, self.clips, self.cache = config, pipeline, list(clips), cache
         self.model: GestureDenoiser = pipeline.model
         self.codec = pipeline.codec
         if self.codec is not None:
@@ -206,7 +211,10 @@ class GestureTask(Task):
             ):
                 losses |= {f"share_{name}": share, f"sigma_{name}": log_sigma.detach().exp()}
         else:
-            loss = denoising_loss(prediction, target, kind).mean()
+            loss = denoising_loss(prediction, target, kind)
+            if self.config.velocity_loss and kind == "epsilon":  # an error of a e in the noise is one of e in v
+                loss = loss / self.noising.alphas_cumprod.to(loss)[timestep]
+            loss = loss.mean()
         if self.config.speed_weight and kind == "sample":
             losses["speed"] = speed_loss(prediction, target).mean()
             loss = loss + self.config.speed_weight * losses["speed"]
@@ -221,7 +229,8 @@ class GestureTask(Task):
         loop = self.config.loop
         self.pipeline.to(self.model.device)
         dataset = open_dataset(self.config.data.folder, self.config.data.kind)
-        show_samples(self.pipeline, dataset, self.clips[: loop.videos], folder, step, loop.video_seconds)
+        clips = self.clips[: loop.videos]
+        show_samples(self.pipeline, dataset, clips, self.cache.hears, folder, step, loop.video_seconds)
 
 
 def load_clips(data: DataConfig, cache: FeatureCache) -> dict[str, list[ClipArrays]]:
@@ -235,7 +244,7 @@ def load_clips(data: DataConfig, cache: FeatureCache) -> dict[str, list[ClipArra
         raise ValueError(f"{data.folder} holds no recording of data.speakers; it has {', '.join(known) or 'none'}")
     recordings = [r for r in recordings if r.split in ("train", "val")]
     with tqdm(total=len(recordings), desc="features", disable=None) as bar:
-        clips, unusable = cache.load_all(dataset, recordings, lambda name: bar.update())
+        clips, unusable = cache.load_all(dataset, recordings, lambda name: bar.update(), data.processes)
     if unusable:
         print(f"{len(unusable)} of {len(recordings)} recordings are unusable, for example:", file=sys.stderr)
         for name, why in unusable[:5]:
@@ -290,12 +299,14 @@ def run(config: GestureConfig) -> Path:
         return made
 
     training, validation = windows("train", data.stride), windows("val", frames - seed_frames)
+    if model.config.axes:
+        fit_guess(model, training, codec)
     count = sum(parameter.numel() for parameter in model.parameters())
     say(
         f"{config.system}: {count:,} parameters; {len(clips['train'])} clips in {len(training)} windows to train, "
         f"{len(clips['val'])} in {len(validation)} to validate; styles {styles}, speakers {speakers}"
     )
-    return train(config, GestureTask(config, pipeline, clips["val"]), training, validation)
+    return train(config, GestureTask(config, pipeline, clips["val"], cache), training, validation)
 
 
 def _default_seed_frames(system: str) -> int:

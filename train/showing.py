@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +12,26 @@ import soundfile
 from avatar.video_io import VideoWriter
 from pose.acoustics import SAMPLE_RATE
 from pose.datasets.check import Dataset
+from pose.datasets.clip import Clip
 from pose.pipeline import GesturePipeline
-from pose.speech import speech_features
+from pose.speech import SpeechFeatures
 from pose.stick_figure import draw_figure
 from train.features import ClipArrays
 
 
 def show_samples(
-    pipeline: GesturePipeline, dataset: Dataset, clips: Sequence[ClipArrays], folder: Path, step: int, seconds: float
+    pipeline: GesturePipeline,
+    dataset: Dataset,
+    clips: Sequence[ClipArrays],
+    hears: Callable[[Clip], SpeechFeatures],  # of `FeatureCache`
+    folder: Path,
+    step: int,
+    seconds: float,
 ) -> None:
     """One video a clip: the recording on the left, the model on the right. Clips without rotations show the model."""
     for clip in clips:
-        loaded = dataset.load(clip.recording, pipeline.fps)
-        waveform = loaded.waveform[: round(seconds * SAMPLE_RATE)]
-        features = speech_features(waveform, pipeline.fps)
-        if pipeline.config.feature_set not in (None, "acoustic", "acoustic_words"):
-            continue  # a speech network would be needed here; infer/gesture.py has one
+        loaded = dataset.load(clip.recording, pipeline.fps).between(0, seconds)
+        waveform, features = loaded.waveform, hears(loaded)
         style = clip.style if clip.style in pipeline.config.styles else None
         speaker = clip.speaker if clip.speaker in pipeline.config.speakers else None
         made = pipeline(features, style=style, speaker=speaker).motions[0]

@@ -27,9 +27,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers import DDPMScheduler
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor
+from torch import Tensor, nn
 
 FIDELITIES = ("paper", "released")
 
@@ -58,6 +59,21 @@ def keep_mask(like: Tensor, dropout: float, training: bool) -> Tensor:
     """(B, 1, …) of ones with zeros for the clips whose condition is dropped; all ones outside training."""
     mask = like.new_ones((len(like), *[1] * (like.ndim - 1)))
     return torch.bernoulli(mask * (1 - dropout)) if training and dropout > 0 else mask
+
+
+def noise_from_velocity(
+    velocity: Tensor, sample: Tensor, timestep: Tensor, schedule: dict[str, Any], guess: nn.Module | None = None
+) -> Tensor:
+    """ε = a v + s x_t, all (B, F, P), where v = a ε - s x_0 (Salimans and Ho 2022); a² + s² = 1 at `timestep` (B,).
+
+    The clean sample is then a x_t - s v: what the network gets wrong is not blown up by s / a where noise is high.
+    With a `guess` of the clean sample, `velocity` is what is to be added to the guess's own.
+    """
+    share = DDPMScheduler(**schedule).alphas_cumprod.to(sample)[timestep][:, None, None]
+    clean, noise = share.sqrt(), (1 - share).sqrt()
+    if guess is not None:
+        velocity = velocity + (clean * sample - guess(sample, timestep)) / noise
+    return noise * sample + clean * velocity
 
 
 class StrictModel(ModelMixin, ConfigMixin):

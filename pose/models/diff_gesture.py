@@ -17,7 +17,8 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  pipelines look for it in this module
 from torch import Tensor, nn
 
-from pose.models.denoiser import FIDELITIES, Condition, GestureDenoiser, keep_mask
+from pose.models.denoiser import FIDELITIES, Condition, GestureDenoiser, keep_mask, noise_from_velocity
+from pose.models.gaussian_guess import GaussianGuess
 from pose.models.speech_encoders import WaveformEncoder
 
 
@@ -45,8 +46,12 @@ class DiffGesture(GestureDenoiser):
         beta_start: float = 1e-4,
         beta_end: float = 0.02,
         fidelity: str = "paper",  # "released": the head's LeakyReLU has slope 1 and does nothing
+        velocity: bool = False,  # ours: the network finds v, and the noise follows from it
+        axes: int = 0,  # ours: of GaussianGuess, with `velocity`; 0 for none
     ) -> None:
         super().__init__()
+        if axes and not velocity:
+            raise ValueError("axes of the Gaussian guess need velocity=true")
         if fidelity not in FIDELITIES:
             raise ValueError(f"fidelity must be one of {', '.join(FIDELITIES)}, got {fidelity!r}")
         context = pose_dim + 1 + speech_width + style_dim
@@ -60,10 +65,13 @@ class DiffGesture(GestureDenoiser):
         self.pose_out = nn.Sequential(
             nn.Linear(width, width // 2), nn.LeakyReLU(slope), nn.Linear(width // 2, pose_dim)
         )
+        self.guess = GaussianGuess(pose_dim, axes, frames, self.noise_schedule) if axes else None
         for module in (self.token_in, *self.trunk.modules(), *self.pose_out.modules()):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
+        if axes:  # the network starts as the guess
+            nn.init.zeros_(self.pose_out[-1].weight)
 
     @classmethod
     def ted(cls) -> DiffGesture:
@@ -79,7 +87,7 @@ class DiffGesture(GestureDenoiser):
     def small(cls, pose_dim: int, style_dim: int = 0, **changes: Any) -> DiffGesture:
         """A size for training on a CPU.
 
-        The head halves the width and the noise of all P numbers must pass it, so the width is at least 2 P.
+        The head halves the width and what it finds of all P numbers must pass it: the width is at least 2 P.
         """
         width = max(128, -(-2 * pose_dim // 64) * 64)
         return cls(pose_dim, style_dim, **{"width": width, "blocks": 2, "feedforward": 2, **changes})
@@ -111,7 +119,10 @@ class DiffGesture(GestureDenoiser):
         beta = config.beta_start + share * (config.beta_end - config.beta_start)
         level = torch.stack([beta, beta.sin(), beta.cos()], -1)[:, None].expand(-1, sample.shape[1], -1)
         tokens = self.token_in(torch.cat([sample, level, condition.frames], -1)) + self.positions
-        return self.pose_out(self.trunk(tokens))
+        result = self.pose_out(self.trunk(tokens))
+        if not self.config.velocity:
+            return result
+        return noise_from_velocity(result, sample, timestep, self.noise_schedule, self.guess)
 
 
 class _Block(nn.Module):

@@ -21,6 +21,7 @@ from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  pipelines 
 from torch import Tensor, nn
 
 from pose.models.denoiser import Condition, GestureDenoiser, keep_mask
+from pose.models.gaussian_guess import GaussianGuess
 from pose.models.local_attention import CrossLocalTrunk
 
 SEED_MODES = ("clip", "frames")
@@ -54,7 +55,7 @@ class DiffuseStyleGesture(GestureDenoiser):
         seed_dropout: float = 0.1,  # and without seed; the "+" variant keeps it
         num_train_timesteps: int = 1000,
         beta_schedule: str = "squaredcos_cap_v2",  # cosine, β at most 0.999
-        skip: bool = False,  # ours: see CrossLocalTrunk
+        axes: int = 0,  # ours: of GaussianGuess; 0 for none
     ) -> None:
         super().__init__()
         if seed_mode not in SEED_MODES:
@@ -69,8 +70,9 @@ class DiffuseStyleGesture(GestureDenoiser):
         self.pose_in = nn.Linear(pose_dim, width)
         self.speech = nn.Linear(speech_dim, speech_width)
         self.trunk = CrossLocalTrunk(
-            width, 2 * width + speech_width, layers, heads, feedforward, local_heads, local_window, dropout, skip
+            width, 2 * width + speech_width, layers, heads, feedforward, local_heads, local_window, dropout, axes > 0
         )
+        self.guess = GaussianGuess(pose_dim, axes, frames, self.noise_schedule) if axes else None
         self.pose_out = nn.Linear(width, pose_dim)
 
     @classmethod
@@ -114,4 +116,5 @@ class DiffuseStyleGesture(GestureDenoiser):
 
     def denoise(self, sample: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         clip = self.trunk.clip_token(timestep, condition)
-        return self.pose_out(self.trunk(clip, [self.pose_in(sample), condition.frames]))
+        clean = self.pose_out(self.trunk(clip, [self.pose_in(sample), condition.frames]))
+        return clean if self.guess is None else clean + self.guess(sample, timestep)

@@ -21,7 +21,8 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  pipelines look for it in this module
 from torch import Tensor, nn
 
-from pose.models.denoiser import Condition, GestureDenoiser, keep_mask, sinusoid
+from pose.models.denoiser import Condition, GestureDenoiser, keep_mask, noise_from_velocity, sinusoid
+from pose.models.gaussian_guess import GaussianGuess
 from pose.models.speech_encoders import ResidualWaveformEncoder
 
 
@@ -55,8 +56,12 @@ class FineGesture(GestureDenoiser):
         beta_schedule: str = "linear",  # undisclosed; DiffGesture's, with the same number of steps
         beta_start: float = 1e-4,
         beta_end: float = 0.02,
+        velocity: bool = False,  # ours: the network finds v, and the noise follows from it
+        axes: int = 0,  # ours: of GaussianGuess, with `velocity`; 0 for none
     ) -> None:
         super().__init__()
+        if axes and not velocity:
+            raise ValueError("axes of the Gaussian guess need velocity=true")
         self.speech = ResidualWaveformEncoder(speech_width)
         self.seed = nn.Linear(seed_frames * pose_dim, pose_dim)
         self.style = nn.Linear(style_dim, style_width)
@@ -69,6 +74,9 @@ class FineGesture(GestureDenoiser):
         )
         self.norm = nn.LayerNorm(width)
         self.pose_out = nn.Linear(width, pose_dim)
+        self.guess = GaussianGuess(pose_dim, axes, frames, self.noise_schedule) if axes else None
+        if axes:  # the network starts as the guess
+            nn.init.zeros_(self.pose_out.weight)
 
     @classmethod
     def beat(cls) -> FineGesture:
@@ -104,7 +112,10 @@ class FineGesture(GestureDenoiser):
         modulation = torch.cat([condition.clip, level], -1)
         for block in self.blocks:
             tokens = block(tokens, modulation)
-        return self.pose_out(self.norm(tokens))
+        result = self.pose_out(self.norm(tokens))
+        if not self.config.velocity:
+            return result
+        return noise_from_velocity(result, sample, timestep, self.noise_schedule, self.guess)
 
 
 class _Block(nn.Module):

@@ -21,6 +21,7 @@ from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  pipelines 
 from torch import Tensor, nn
 
 from pose.models.denoiser import Condition, GestureDenoiser, StrictModel, keep_mask
+from pose.models.gaussian_guess import GaussianGuess
 from pose.models.local_attention import CrossLocalTrunk
 
 TASKS = ("gesture", "expression")
@@ -53,7 +54,7 @@ class HolisticDiffusion(GestureDenoiser):
         style_dropout: float = 0.1,
         num_train_timesteps: int = 1000,
         beta_schedule: str = "squaredcos_cap_v2",
-        skip: bool = False,  # ours: see CrossLocalTrunk
+        axes: int = 0,  # ours: of GaussianGuess, for each task; 0 for none
     ) -> None:
         super().__init__()
         if not tasks or set(tasks) - set(TASKS) or list(tasks) != [task for task in TASKS if task in tasks]:
@@ -67,8 +68,12 @@ class HolisticDiffusion(GestureDenoiser):
         self.seed = nn.ModuleDict({task: nn.Linear(dims[task], speech_width) for task in tasks})
         self.pose_in = nn.ModuleDict({task: nn.Linear(dims[task], width) for task in tasks})
         self.trunk = CrossLocalTrunk(
-            width, 2 * width + speech_width, layers, heads, feedforward, local_heads, local_window, dropout, skip
+            width, 2 * width + speech_width, layers, heads, feedforward, local_heads, local_window, dropout, axes > 0
         )
+        self.guess = None
+        if axes:
+            guesses = {task: GaussianGuess(dims[task], axes, frames, self.noise_schedule) for task in tasks}
+            self.guess = nn.ModuleDict(guesses)
         self.pose_out = nn.ModuleDict({task: nn.Linear(width, dims[task]) for task in tasks})
 
     @classmethod
@@ -107,9 +112,13 @@ class HolisticDiffusion(GestureDenoiser):
         tasks = len(self.dims)
         clip = self.trunk.clip_token(timestep, condition).repeat(tasks, 1)  # (T B, E)
         frames = torch.cat(condition.frames.chunk(tasks, -1))
-        tokens = torch.cat([self.pose_in[task](part) for task, part in self.split(sample).items()])
+        parts = self.split(sample)
+        tokens = torch.cat([self.pose_in[task](part) for task, part in parts.items()])
         features = self.trunk(clip, [tokens, frames]).chunk(tasks)
-        return torch.cat([out(part) for out, part in zip(self.pose_out.values(), features, strict=True)], -1)
+        clean = [out(part) for out, part in zip(self.pose_out.values(), features, strict=True)]
+        if self.guess is not None:
+            clean = [own + self.guess[task](parts[task], timestep) for own, task in zip(clean, parts, strict=True)]
+        return torch.cat(clean, -1)
 
 
 class UncertaintyWeights(StrictModel):

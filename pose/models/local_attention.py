@@ -46,7 +46,7 @@ class CrossLocalTrunk(nn.Module):
         local_heads: int,
         local_window: int,  # frames
         dropout: float,
-        skip: bool = False,  # ours: the noised sample also goes past the trunk, weighted by noise level and clip
+        quiet: bool = False,  # the features start small, beside something that is added to them
     ) -> None:
         super().__init__()
         if width % (2 * local_heads) or width % heads:
@@ -59,10 +59,8 @@ class CrossLocalTrunk(nn.Module):
         layer = nn.TransformerEncoderLayer(width, heads, feedforward, dropout, "gelu", batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.width = width
-        self.skip = nn.Linear(width, width) if skip else None
-        if self.skip is not None:
-            nn.init.zeros_(self.skip.weight)
-            nn.init.ones_(self.skip.bias)
+        if quiet:
+            nn.init.constant_(self.encoder.layers[-1].norm2.weight, 0.1)
 
     def clip_token(self, timestep: Tensor, condition: Condition) -> Tensor:
         """(B, E): noise level plus what is said of the whole clip."""
@@ -70,10 +68,7 @@ class CrossLocalTrunk(nn.Module):
         return self.time(sinusoid(timestep, self.width).to(condition.clip.dtype)) + condition.clip
 
     def forward(self, clip: Tensor, frames: list[Tensor]) -> Tensor:
-        """`clip` (B, E) and parts (B, F, ·) that together are `input_width` wide, after the clip's, to (B, F, E).
-
-        The first part is the noised sample (B, F, E), which is what skips the trunk.
-        """
+        """`clip` (B, E) and parts (B, F, ·) that together are `input_width` wide, after the clip's, to (B, F, E)."""
         length = frames[0].shape[1]
         tokens = self.fuse(torch.cat([clip[:, None].expand(-1, length, -1), *frames], -1))
         # 1. Cross-local attention
@@ -86,5 +81,4 @@ class CrossLocalTrunk(nn.Module):
         tokens = heads.transpose(1, 2).flatten(2)
         # 2. Self-attention over the clip token and the window
         tokens = rotate_by_position(torch.cat([clip[:, None], tokens], 1), self.local_heads)
-        features = self.encoder(tokens)[:, 1:]
-        return features if self.skip is None else features + self.skip(clip)[:, None] * frames[0]
+        return self.encoder(tokens)[:, 1:]

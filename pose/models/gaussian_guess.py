@@ -1,0 +1,50 @@
+"""The best linear guess of a clean window, which the small networks start from and add to (ours).
+
+A thousand numbers a frame, of which few dozen move by themselves, and slowly: to take such a window for what it is, a
+new network needs very many steps, and until then it answers with the mean pose or trembles. What a Gaussian process
+with the training data's own covariances would answer is known without training: in principal axes of the pose and
+cosines of time, a value x = a x_0 + s ε of variance λ without noise is best answered with a λ / (a² λ + s²) x (Wiener
+1949). The networks then only learn what this does not know: the speech, the style, the seed, and that people are not
+Gaussian. Letters: B clips, F frames, P width of a pose vector, E axes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor, nn
+
+
+class GaussianGuess(nn.Module):
+    """`basis` (P, E) of orthonormal columns and `variance` (F, E) of cosines by axes are set once, by `fit_guess`."""
+
+    basis: Tensor
+    variance: Tensor
+    clean_share: Tensor
+    cosines: Tensor
+
+    def __init__(self, pose_dim: int, axes: int, frames: int, schedule: dict[str, Any]) -> None:
+        super().__init__()
+        axes = min(axes, pose_dim)
+        self.register_buffer("basis", torch.zeros(pose_dim, axes))
+        self.register_buffer("variance", torch.zeros(frames, axes))
+        # a² of each timestep; s² = 1 - a²
+        self.register_buffer("clean_share", DDPMScheduler(**schedule).alphas_cumprod, persistent=False)
+        self.register_buffer("cosines", cosine_transform(frames), persistent=False)
+
+    def forward(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        """(B, F, P) at `timestep` (B,) to the guess of the clean sample; without statistics it is 0, the mean."""
+        share = self.clean_share.to(sample)[timestep][:, None, None]
+        gain = share.sqrt() * self.variance / (share * self.variance + 1 - share)
+        return self.cosines.T @ (gain * (self.cosines @ (sample @ self.basis))) @ self.basis.T
+
+
+def cosine_transform(frames: int) -> Tensor:
+    """(F, F), orthonormal rows: the discrete cosine transform (DCT-II) of F values."""
+    place = torch.arange(frames, dtype=torch.float64)
+    rows = torch.cos(math.pi / frames * (place + 0.5) * place[:, None]) * math.sqrt(2 / frames)
+    rows[0] /= math.sqrt(2)
+    return rows.float()

@@ -1,0 +1,74 @@
+"""The linear guess: right for Gaussian windows, silent without statistics; networks begin with it and are saved so."""
+
+import pytest
+import torch
+
+from pose.models.diff_gesture import DiffGesture
+from pose.models.diffuse_style import DiffuseStyleGesture
+from pose.models.gaussian_guess import GaussianGuess, cosine_transform
+from pose.sampling import denoise, draw, guided, scheduler_for
+from train.principal import set_guess
+
+FRAMES, WIDTH, AXES = 24, 12, 3
+SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
+
+
+def windows(count: int, seed: int = 0) -> torch.Tensor:
+    """(W, F, P): three slow wanderings, seen through twelve numbers."""
+    random = torch.Generator().manual_seed(seed)
+    steps = torch.randn(count, FRAMES, AXES, generator=random)
+    slow = steps.cumsum(1) / FRAMES**0.5 + torch.randn(count, 1, AXES, generator=random)
+    mixing = torch.linalg.qr(torch.randn(WIDTH, AXES, generator=torch.Generator().manual_seed(9)))[0]
+    return slow @ mixing.T
+
+
+@pytest.fixture(scope="module")
+def guess():
+    made = GaussianGuess(WIDTH, AXES, FRAMES, SCHEDULE)
+    set_guess(made, windows(2000))
+    return made
+
+
+def test_cosines_are_orthonormal():
+    rows = cosine_transform(7)
+    torch.testing.assert_close(rows @ rows.T, torch.eye(7))
+
+
+@pytest.mark.parametrize("level,least", [(50, 0.98), (500, 0.85), (900, 0.3)])
+def test_it_beats_the_noised_sample_and_the_mean(guess, level, least):
+    clean = windows(200, 1)
+    scheduler = scheduler_for("ddpm", DiffuseStyleGesture.small(WIDTH, 3, 1))
+    timestep = torch.full((200,), level)
+    noised = scheduler.add_noise(clean, torch.randn(clean.shape, generator=torch.Generator().manual_seed(2)), timestep)
+    error = (guess(noised, timestep) - clean).square().mean() / clean.square().mean()
+    assert 1 - error > least
+    scaled = noised / scheduler.alphas_cumprod[level].sqrt()  # all that the sample alone could say
+    assert error < 0.5 * (scaled - clean).square().mean() / clean.square().mean()
+
+
+def test_without_statistics_it_is_the_mean():
+    silent = GaussianGuess(WIDTH, AXES, FRAMES, SCHEDULE)
+    assert not silent(torch.randn(2, FRAMES, WIDTH), torch.tensor([0, 999])).any()
+
+
+def test_new_network_of_the_noise_samples_the_data_s_covariance(tmp_path):
+    """Zeros in its last layer: what comes out of sampling is the Gaussian's, in size and in slowness."""
+    torch.manual_seed(0)
+    model = DiffGesture.small(WIDTH, frames=FRAMES, blocks=1, velocity=True, axes=AXES, beta_end=0.03).eval()
+    set_guess(model.guess, windows(2000))
+    model.save_pretrained(tmp_path)
+    model = DiffGesture.from_pretrained(tmp_path).eval()  # the statistics travel with the weights
+    scheduler = scheduler_for("dpm++", model)
+    generators = [torch.Generator().manual_seed(k) for k in range(64)]
+    with torch.no_grad():
+        condition = model.condition(speech=torch.zeros(64, round(FRAMES / 15 * 16000)))
+    noise = draw((64, FRAMES, WIDTH), generators, torch.empty(0))
+    made = denoise(guided(model, condition, None, 1.0, scheduler), noise, scheduler, generators, 50)
+    true = windows(64, 3)
+    assert 0.8 < made.std() / true.std() < 1.2
+    assert 0.8 < made.diff(dim=1).std() / true.diff(dim=1).std() < 1.25
+
+
+def test_the_guess_of_a_model_of_the_noise_needs_v():
+    with pytest.raises(ValueError, match="velocity=true"):
+        DiffGesture.small(WIDTH, axes=3)
