@@ -270,16 +270,16 @@ class PersonDetector:
         with _quiet():
             return self._models.people(rgb)
 
-    def video(self, frames: Iterable[Image], fps: float, matte: bool = False) -> Iterator[Detection]:
+    def video(self, frames: Iterable[Image], fps: float, matte: int = 0) -> Iterator[Detection]:
         """One `Detection` (F = 1) for each frame, as they come; needs `tracking=True`.
 
-        A frame without a person has confidence 0 everywhere and NaN world points. Without `matte` the mattes are
-        (1, 0, 0).
+        A frame without a person has confidence 0 everywhere and NaN world points. With `matte` = n every nth frame
+        has a matte, from the first; the others' are (1, 0, 0).
         """
         if not self.tracking:
             raise ValueError("this detector was made for single photos; build it with PersonDetector(tracking=True)")
         models, track = self._models, _Track()
-        for rgb in frames:
+        for number, rgb in enumerate(frames):
             with _quiet():
                 small, scale = _limited(rgb)
                 picture = models.picture(small)
@@ -293,9 +293,10 @@ class PersonDetector:
                 person = Person(faces[0] if faces else None, body, hands)
                 points, confidence, world, hand_world = person.layout(scale, _size(rgb))
                 alpha = np.zeros((0, 0), np.float32)
-                if matte and faces:
+                wanted = matte and number % matte == 0
+                if wanted and faces:
                     alpha = self._matte(rgb, small, person, points[:, :2], confidence, scale)
-                elif matte:
+                elif wanted:
                     alpha = np.zeros(_size(rgb), np.float32)
             keypoints = Keypoints(points[None, :, :2].copy(), confidence[None], _size(rgb), fps)
             yield Detection(

@@ -27,12 +27,16 @@ SCENE_SIDE = 256  # pixels across of what cuts are looked for in: noise averages
 
 @dataclass(frozen=True)
 class Media:
-    """A video file: `height` and `width` as shown, `seconds`, whether it has `sound`."""
+    """A file: `height` and `width` as shown, `seconds` (0 of a photo), whether it has `sound`."""
 
     seconds: float
     height: int
     width: int
     sound: bool
+
+    @property
+    def photo(self) -> bool:
+        return self.seconds == 0
 
 
 def probe(path: Path) -> Media:
@@ -63,7 +67,7 @@ def read_frames(
     crop: tuple[int, int, int, int] | None = None,  # x, y, width, height within `size`
     errors: list[str] | None = None,  # complaints of the decoder are appended
 ) -> Iterator[Frame]:
-    """Upright RGB frames (H, W, 3) at 25 a second, at most seconds · 25 of them. The same arguments, the same frames."""
+    """Upright RGB frames (H, W, 3) at 25 a second, at most seconds · 25 of them, always the same ones."""
     chain = [f"fps={FPS:g}:start_time=0", f"scale={size[1]}:{size[0]}:flags=area,setsar=1"]
     height, width = size
     if crop is not None:
@@ -106,7 +110,9 @@ class Scan:
 class Scanner:
     """Reads a part once: every nth frame is given out, cuts are known afterwards (`result`)."""
 
-    def __init__(self, path: Path, start_s: float, seconds: float, size: tuple[int, int], every: int, cut: float) -> None:
+    def __init__(
+        self, path: Path, start_s: float, seconds: float, size: tuple[int, int], every: int, cut: float
+    ) -> None:
         self._arguments = (path, start_s, seconds)
         self._size, self._every, self._cut = size, every, cut
         self.result: Scan | None = None
@@ -135,7 +141,7 @@ class Scanner:
 
 
 def read_sound(path: Path, start_s: float, seconds: float) -> NDArray[np.float32]:
-    """16 kHz mono sound (N,) in [-1, 1] on the clock of the pictures; shorter where the sound ends, empty without any."""
+    """16 kHz mono sound (N,) in [-1, 1] on the pictures' clock; shorter where the sound ends."""
     # Sound that begins after the pictures is preceded by silence, holes are filled: sample 0 is the start of pictures.
     output = ["-map", "0:a:0?", "-vn", "-af", "aresample=async=1:first_pts=0", "-ac", "1", "-ar", str(SAMPLE_RATE)]
     command = [find_ffmpeg(), "-v", "error", "-nostdin", *_section(path, start_s, seconds), *output]

@@ -1,6 +1,6 @@
 """What preparation may decide, with reasons. configs/prepare.yaml holds choices, the command line changes them.
 
-Stages depend on sections: a changed value makes only those stages again that read its section (train/prepare_tasks.py).
+Stages depend on sections: a changed value makes only those stages again that read it (train/prepare_tasks.py).
 Lengths in pixels are of the finished clip unless they say otherwise.
 """
 
@@ -42,7 +42,7 @@ class DetectConfig:
     """Keypoints and mattes."""
 
     side: int = 1280  # pixels of the longer side of what the detector sees
-    matte: bool = True  # three quarters of the time
+    matte_every: int = 1  # frames of which one gets a matte of its own, the others a blend; 0: none. Most of the time
     smooth: bool = True  # as driving videos are smoothed at inference (pose/driving.py)
 
 

@@ -21,6 +21,7 @@ from train.prepare_settings import CropConfig, FilterConfig, TrackConfig
 Array = NDArray[np.float32]
 OVAL = [FACE.start + index for index in FACE_OVAL]
 HAIR = 0.6  # of the face's height above its oval; hair and a little air
+SHOULDERS, CHEST = 1.5, 2.0  # face heights beside and below a face: half a shoulder width and some, half a chest
 SHRUNK = 0.6  # a face that is smaller than the last by more than this factor is another one
 
 
@@ -132,7 +133,7 @@ def smoothed_keypoints(keypoints: Keypoints) -> Keypoints:
 
 @dataclass(frozen=True)
 class Crop:
-    """Where a track is cut out of its file, `x`, `y`, `width`, `height` pixels, and the clip's `size` (height, width)."""
+    """Where a track is cut out of its file, in its pixels, and the clip's `size` (height, width)."""
 
     x: int
     y: int
@@ -190,6 +191,10 @@ def person_box(keypoints: Keypoints, config: CropConfig) -> tuple[Array, Array]:
     low = np.nanpercentile(np.nanmin(marked[seen], axis=1), 2, axis=0)
     high = np.nanpercentile(np.nanmax(marked[seen], axis=1), 98, axis=0)
     low[1] = min(low[1], np.percentile(crown[seen], 2))
+    # A head alone is not a picture: shoulders are an arm's width around it, also where they are not seen.
+    middle, tall = np.median(face[seen].mean(1), axis=0), float(np.median(np.ptp(face[seen][..., 1], axis=1)))
+    low[0], high[0] = min(low[0], middle[0] - SHOULDERS * tall), max(high[0], middle[0] + SHOULDERS * tall)
+    high[1] = max(high[1], middle[1] + CHEST * tall)
     shoulders, hips = points[seen][:, [5, 6], 1].mean(), points[seen][:, [11, 12], 1].mean()
     # Hips that are below the picture still say where the trunk ends.
     high[1] = max(high[1], min(hips + config.below_hips * (hips - shoulders), height))
@@ -197,10 +202,10 @@ def person_box(keypoints: Keypoints, config: CropConfig) -> tuple[Array, Array]:
 
 
 def cut_clips(frames: int, least: int, most: int) -> list[tuple[int, int]]:
-    """(start, stop) of clips as equally long as can be, none longer than `most`; nothing of a track of `least` is lost."""
-    if frames < least:
-        return []
+    """(start, stop) of clips of at most `most` frames, equally long where that leaves `least` for each."""
     count = -(-frames // most)
+    if frames // max(count, 1) < least:  # no equal parts are long enough: as many of full length as there are
+        return [(start, min(start + most, frames)) for start in range(0, frames - least + 1, most)]
     edges = [round(number * frames / count) for number in range(count + 1)]
     return list(zip(edges[:-1], edges[1:], strict=True))
 
