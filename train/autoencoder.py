@@ -53,6 +53,9 @@ class AutoencoderConfig:
     vae: dict[str, object] = field(default_factory=dict)
     start: str = ""  # folder of an autoencoder to go on from, with its architecture
     decoder_only: bool = False  # keep the latents of `start` as they are, for models already trained in them
+    squares: float = (
+        10.0  # ours: weight of the squared error; with L1 alone eyes and lips stay soft for long
+    )
     edges: float = 1.0  # ours: weight of the L1 error of pixel differences, at full, half and quarter size
     moments: float = 0.01  # ours: weight of what keeps each latent channel at zero mean and unit variance
     noise: float = 0.02  # ours: deviation of noise on latents, so that near latents decode to near pictures
@@ -102,7 +105,9 @@ class AutoencoderTask(Task):
             kept = encoded + self.config.noise * encoded.detach().std() * noise
         made = latents.unpatched(self.vae, self.vae.decode(kept).sample).float() / 2 + 0.5
         pixel, edges, moments = (made - images).abs().mean(), edge_loss(made, images), moment_loss(encoded)
-        loss = pixel + self.config.edges * edges + self.config.moments * moments
+        squares = ((made - images) ** 2).mean()
+        config = self.config
+        loss = pixel + config.squares * squares + config.edges * edges + config.moments * moments
         error = ((made.clamp(0, 1) - images) ** 2).mean(dim=(1, 2, 3))
         return {"loss": loss, "pixel": pixel, "edges": edges, "moments": moments, "psnr": -10 * error.log10().mean()}
 
