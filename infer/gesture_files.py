@@ -28,7 +28,7 @@ from pose.metrics.gesture_features import GestureFeatures
 from pose.metrics.suite import WINDOW_FPS, Body, Values, measure_against, measure_audio, measure_motion
 from pose.motion import Motion
 
-VERSION = 2  # of the measures; older kept results are not used
+VERSION = 3  # of the measures; older kept results are not used
 MOTIONS, SOUNDS = (".bvh", ".npz"), (".wav", ".flac", ".ogg", ".mp3")
 ROWS = ("generated", "generated, other audio", "ground truth", "ground truth, other audio")
 SHORTEST_S = 2.0
@@ -146,7 +146,7 @@ def _measure(job: Job) -> tuple[dict[str, Values], list[str]]:
     motion = read_motion(job.motion)
     reference = read_motion(job.reference) if job.reference else None
     sound = read_sound(job.audio) if job.audio else None
-    other = read_sound(job.other_audio) if job.other_audio else None
+    other = _other_sound(job.other_audio, notes) if job.other_audio else None
     lengths = {"motion": motion.duration_s}
     lengths |= {"ground truth": reference.duration_s} if reference is not None else {}
     lengths |= {"audio": len(sound) / 16000} if sound is not None else {}
@@ -165,6 +165,9 @@ def _measure(job: Job) -> tuple[dict[str, Values], list[str]]:
     body = Body(_cut(motion, seconds))
     rows = {}
     samples = int(seconds * 16000)
+    for name, who in (("generated motion", body), ("ground truth", true)):
+        if who is not None and not np.ptp(who.motion.rotations, axis=0).any():
+            notes.append(f"the {name} is constant: its diversity, jerk and range are truly 0, and it has no beats")
     for name, who in (("generated", body), ("ground truth", true)):
         if who is None:
             continue
@@ -176,8 +179,20 @@ def _measure(job: Job) -> tuple[dict[str, Values], list[str]]:
             rows[f"{name}, other audio"] = measure_audio(who, fitted(other, samples).astype(np.float32), speed)
         rows[name] = values
     if true is not None:
-        _take(rows["generated"], measure_against(body, true, _semantic(job.semantic, len(true.euler))))
+        _take(rows["generated"], measure_against(body, true, _semantic(job.semantic, len(true.euler), notes)))
     return rows, notes
+
+
+def _other_sound(path: Path, notes: list[str]) -> NDArray[np.float32] | None:
+    """Another file's speech; one that cannot be used costs this file a row and not its measures."""
+    try:
+        sound = read_sound(path)
+        if len(sound) < SHORTEST_S * 16000:
+            raise ValueError(f"{path} is shorter than {SHORTEST_S:g} s")
+    except (ValueError, OSError) as error:
+        notes.append(f"no other audio: {' '.join(str(error).split())}")
+        return None
+    return sound
 
 
 def _take(values: Values, more: Values) -> None:
@@ -189,8 +204,13 @@ def _cut(motion: Motion, seconds: float) -> Motion:
     return motion[: int(np.ceil(seconds * motion.fps - 1e-6))]
 
 
-def _semantic(path: Path | None, frames: int) -> NDArray[np.float32] | None:
-    return held_at(WINDOW_FPS, frames, read_semantics(path)) if path else None
+def _semantic(path: Path | None, frames: int, notes: list[str]) -> NDArray[np.float32] | None:
+    if path is None:
+        return None
+    scores = read_semantics(path)
+    if not scores:
+        notes.append(f"{path.name} holds no line of BEAT's semantic scores (name, start, end, duration, score)")
+    return held_at(WINDOW_FPS, frames, scores)
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,9 @@ larger than `max_side`; slow measures (paired distances, FID, identity) look at 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
@@ -17,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infer.saved_scores import Job, Scores, Settings
-from pose.keypoints import FACE, Keypoints
+from infer.spool import Spool
+from pose.keypoints import COUNT, FACE, Keypoints
 
 Array = NDArray[np.float32]
 Frame = NDArray[np.uint8]
@@ -58,6 +62,15 @@ def score(job: Job, settings: Settings, stem: Path) -> None:
         watch.see(number, frame, keypoints, people)
     watch.finish(scores)
     scores.save(stem)
+    del watch
+    _return_memory()
+
+
+def _return_memory() -> None:
+    """Give freed memory back to the system: MediaPipe's graphs leave holes, and a worker grew by 100 MB a file."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc only
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _detected(path: Path, settings: Settings) -> Iterator[tuple[Frame, Keypoints, NDArray[np.bool_]]]:
@@ -90,7 +103,8 @@ class _Watch:
 
         self.job, self.settings, self.networks = job, settings, networks
         self.embed = networks.get("arcface") or FaceEmbedding()
-        self.keypoints: list[Keypoints] = []
+        self.points, self.confidence = Spool(COUNT, 2), Spool(COUNT)
+        self.size = (0, 0)
         self.last: deque[tuple[Frame, NDArray[np.bool_]]] = deque(maxlen=3)
         self.first: tuple[Frame, NDArray[np.bool_]] | None = None
         self.lists: dict[str, list[Any]] = {}
@@ -114,9 +128,12 @@ class _Watch:
         from avatar.metrics.stability import background_change, flicker
         from avatar.metrics.sync import mouth_crop
 
-        self.keypoints.append(keypoints)
+        self.points.add(keypoints.points[0])
+        self.confidence.add(keypoints.confidence[0])
+        self.size = keypoints.size
         face = keypoints.points[0, FACE]
         seen = bool(face_seen(keypoints)[0])
+        self.add("opening", mouth_opening(keypoints)[0])
         chosen = number % self.settings.every == 0
         self.last.append((frame, people))
         self.first = self.first or (frame, people)
@@ -176,16 +193,17 @@ class _Watch:
         from avatar.metrics.keypoint_measures import hand_confidence, hand_variance
         from avatar.metrics.stability import WINDOW_S, identity_drift
 
-        if not self.keypoints:
+        if not len(self.points):
             raise ValueError(f"{self.job.video} has no frames; make it again")
-        keypoints = Keypoints.concatenated(self.keypoints)
         fps, every = self.settings.fps, self.settings.every
+        keypoints = Keypoints(self.points.rows(), self.confidence.rows(), self.size, fps)
+        opening = np.array(self.lists["opening"], np.float32)
         duration = len(keypoints) / fps
         scores.facts = {
             "frames": len(keypoints),
             "seconds": duration,
             "size": list(keypoints.size),
-            "no face, frames": int((~face_seen(keypoints)).sum()),
+            "no face, frames": int(np.isnan(opening).sum()),
         }
         scores.arrays |= {
             "points": keypoints.points,
@@ -221,7 +239,7 @@ class _Watch:
             scores.put("csim", lambda: self.csim(identity))
 
         # 4. Sound and mouth; correlations come later, with this and with another's sound.
-        scores.arrays["opening"] = mouth_opening(keypoints)
+        scores.arrays["opening"] = opening
         self.hear(scores)
 
         # 5. The driving skeleton.
@@ -244,7 +262,7 @@ class _Watch:
 
         if self.pair_error:
             raise ValueError(self.pair_error)
-        missing = len(self.keypoints) - self.real_frames
+        missing = len(self.points) - self.real_frames
         if missing > 1:
             scores.facts["frames beyond the true video's end"] = missing
         if name not in self.lists:
@@ -296,7 +314,7 @@ class _Watch:
         elif any(crop is None for crop in crops):
             reason = f"no face in {sum(crop is None for crop in crops)} of {len(crops)} frames"
         else:
-            waveform = np.concatenate(list(speech.chunks()))[: round(SYNC_S * 16000)]
+            waveform = first_seconds(speech.chunks(), SYNC_S)
             try:
                 scores.arrays["mouths"] = self.networks["syncnet"].mouths(np.stack(crops))
                 scores.arrays["sounds"] = self.networks["syncnet"].sound(waveform)
@@ -304,6 +322,15 @@ class _Watch:
             except ValueError as error:
                 reason = str(error)
         scores.excluded |= {"sync_c": reason, "sync_d": reason}
+
+
+def first_seconds(chunks: Iterator[Array], seconds: float) -> Array:
+    """The start of 16 kHz sound that comes in pieces; the rest is not read."""
+    parts: list[Array] = []
+    wanted = round(seconds * 16000)
+    while wanted > sum(map(len, parts)) and (part := next(chunks, None)) is not None:
+        parts.append(part)
+    return np.concatenate(parts)[:wanted]
 
 
 def face_seen(keypoints: Keypoints) -> NDArray[np.bool_]:

@@ -31,6 +31,7 @@ def l1_diversity(clips: Sequence[ArrayLike], variant: str = "emage") -> float:
     for number, clip in enumerate(clips):
         values = finite(clip, f"clip {number}", dimensions=3 if variant == "beat" else 2)
         values = values.reshape(-1, values.shape[-1])
+        values = values - values[0]  # a constant then has exactly 0: the mean of equal numbers is rounded
         total += np.abs(values - values.mean(0)).sum()
         frames += len(values)
     return float(total / frames)
@@ -75,6 +76,7 @@ def sample_variance(samples: ArrayLike) -> float:
     `samples` (B, F, J, 3), B at least 2; with N - 1.
     """
     values = finite(samples, "samples", dimensions=4, least=2)
+    values = values - values[0]
     return float(np.linalg.norm(values.var(0, ddof=1), axis=-1).sum(-1).mean())
 
 

@@ -12,11 +12,11 @@ import torch
 
 from infer.evaluate import main
 from infer.evaluate_gesture import parse, plan
-from infer.gesture_files import _key, read_motion, speaker_of
+from infer.gesture_files import _key, measure_file, read_motion, read_result, speaker_of
 from infer.gesture_report import build, markdown
 from pose.bvh import write_bvh
 from pose.metrics.gesture_features import GestureFeatures
-from pose.metrics.suite import MEASURES, Values
+from pose.metrics.suite import AUDIO_MEASURES, MEASURES, Values
 from pose.motion import Motion
 from pose.prosody import prosody_motion
 from pose.speech import speech_features
@@ -209,3 +209,30 @@ def test_faces_by_saids_encoder(tmp_path):
     assert expression_features(face, step=3).shape == (301, 64)
     with pytest.raises(ValueError, match="less than a window"):
         expression_features(face[:100])
+
+
+def test_what_is_wrong_with_one_file_stays_with_it(folders, tmp_path):
+    """Another file's broken sound, a motion that stands still, a file of scores without scores: named, not fatal."""
+    jobs, *_ = plan(parse(arguments(folders, tmp_path)[1:]))
+    job = next(job for job in jobs if job.name.startswith("1"))
+    motion = read_motion(job.motion)
+    still = np.zeros(len(motion), int)
+    held = replace(motion, rotations=motion.rotations[still], expression=motion.expression[still])
+    held.save(tmp_path / "still.npz")
+    soundfile.write(tmp_path / "short.wav", np.ones(100), 16000)
+    (tmp_path / "scores.txt").write_text("these are no scores\n")
+    job = replace(
+        job, motion=tmp_path / "still.npz", other_audio=tmp_path / "short.wav", semantic=tmp_path / "scores.txt"
+    )
+    assert measure_file(job) == (job.name, "")
+    rows, notes = read_result(job)
+    assert set(rows) == {"generated", "ground truth"}
+    made = rows["generated"]
+    # 1. A constant has no diversity, and says so.
+    assert made.values["L1div emage"][0] == 0 and any("generated motion is constant" in note for note in notes)
+    # 2. It has no beats either, and that is no 0.
+    beats = [name for name in AUDIO_MEASURES if name.startswith(("Beat", "BC"))]
+    assert not set(beats) & set(made.values) and set(beats) <= set(made.reasons)
+    # 3. The two other files.
+    assert any("no other audio" in note and "short.wav" in note for note in notes)
+    assert any("scores.txt holds no line" in note for note in notes) and "SRGR beat_v1" in made.reasons
