@@ -130,8 +130,7 @@ class AvatarTask(Task):
             for name, parameter in pipeline.unet.named_parameters():
                 if name.startswith("region_layers.") and ".heatmap." in name:
                     parameter.requires_grad_(False)
-        self._watched = {name: [p for p in groups[name] if p.requires_grad] for name in train}
-        self.trains_reference = "reference" in train
+        self.trains, self.trains_reference = train, "reference" in train
         self.examples: list[Example] = []  # clips that `show` makes videos of, each of so many seconds
         self.seconds = 4.0
 
@@ -143,7 +142,8 @@ class AvatarTask(Task):
         return self
 
     def watched(self) -> dict[str, list[nn.Parameter]]:
-        return self._watched
+        groups = parameter_groups(self.pipeline)  # anew each time: FSDP puts other tensors in the weights' places
+        return {name: [p for p in groups[name] if p.requires_grad] for name in self.trains}
 
     def train(self, mode: bool = True) -> AvatarTask:
         super().train(mode)
