@@ -17,13 +17,13 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from infer.saved_scores import WEIGHTS, Job, Scores, Settings, array, saved_keypoints
 from infer.video_report import DETECTOR, TRUTH, Row, terminal, write
-from infer.video_scores import score
+from infer.video_scores import OTHER_SIZE, score
 
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".mpg", ".mpeg", ".m4v", ".gif")
 PHOTOS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -183,6 +183,8 @@ def make_rows(jobs: list[Job], broken: dict[Job, str], settings: Settings, work:
                 if name not in truth:
                     scores.excluded |= dict.fromkeys(PAIRED, "no true video of this name")
             row.files[name], row.excluded[name] = scores.values, scores.excluded
+            told = remarks(scores.facts, facts_of(truth.get(name)) if label != TRUTH else None, settings.fps)
+            row.notes |= {name: told} if told else {}
             wrong_scores = Scores()
             sound_of(wrong_scores, stem, other_sound(name, own), settings, wrong=True)
             wrong.files[name], wrong.excluded[name] = wrong_scores.values, wrong_scores.excluded
@@ -191,6 +193,30 @@ def make_rows(jobs: list[Job], broken: dict[Job, str], settings: Settings, work:
                 set_distance(row, key, own, truth)
         rows += [row, wrong]
     return rows
+
+
+def facts_of(stem: Path | None) -> dict[str, Any] | None:
+    """What is known of a measured file besides its numbers."""
+    return None if stem is None else Scores.load(stem).facts
+
+
+def remarks(facts: dict[str, Any], true: dict[str, Any] | None, fps: float) -> list[str]:
+    """What a reader of a file's numbers must know: its rate and end, frames without a face, another length."""
+    told = []
+    rate, declared_s = facts.get("declared fps", fps), facts.get("declared duration", 0.0)
+    if abs(rate - fps) > 0.01 * fps:
+        told.append(f"{rate:g} frames a second, read at {fps:g}")
+    if declared_s - facts["seconds"] > max(0.2, 0.02 * declared_s):
+        told.append(
+            f"ends after {facts['seconds']:.1f} of the {declared_s:.1f} s that the file declares: is it cut off?"
+        )
+    if 0 < facts["no face, frames"] < facts["frames"]:
+        told.append(f"no face in {facts['no face, frames']} of {facts['frames']} frames")
+    if true is not None and abs(true["frames"] - facts["frames"]) > 1:
+        told.append(f"{facts['frames']} frames beside {true['frames']} of the true video: compared as far as both go")
+    if equal := facts.get("frames equal to the true video's"):
+        told.append(f"{equal} compared frames equal the true video's and are not in the PSNR")
+    return told
 
 
 def sound_of(scores: Scores, stem: Path, sound: Path, settings: Settings, wrong: bool = False) -> None:
@@ -252,6 +278,8 @@ def compare_keypoints(scores: Scores, stem: Path, truth: Path | None, fps: float
             raise ValueError("no true video of this name")
         found, wanted = saved_keypoints(stem, fps), saved_keypoints(truth, fps)
         assert found is not None and wanted is not None
+        if found.size != wanted.size:
+            raise ValueError(OTHER_SIZE.format(*wanted.size[::-1], *found.size[::-1]))
         frames = min(len(found), len(wanted))
         distance = keypoint_distance(found[:frames], wanted[:frames])
         scores.values["akd_missed"] = distance.missed

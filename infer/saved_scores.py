@@ -45,7 +45,7 @@ class Job:
         """Changes with every file (path, size, date) and setting that the scores depend on."""
         files = [self.video, self.audio, self.real, self.photo, self.driving]
         stamps = [None if p is None else _stamp(p) for p in files]
-        text = json.dumps([stamps, {**asdict(settings), "weights": None, "device": None}, 1], sort_keys=True)
+        text = json.dumps([stamps, {**asdict(settings), "weights": None, "device": None}, 2], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

@@ -92,13 +92,14 @@ class Cell:
 @dataclass
 class Row:
     """One row: `files` {name: {metric: value}}, `excluded` {name: {metric: reason}}, `whole` {metric: value} of
-    measures that exist for a whole set only (FID, FVD), `broken` {name: reason}."""
+    measures that exist for a whole set only (FID, FVD), `broken` {name: reason}, `notes` {name: remarks}."""
 
     label: str
     files: dict[str, dict[str, float]] = field(default_factory=dict)
     excluded: dict[str, dict[str, str]] = field(default_factory=dict)
     whole: dict[str, float] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     def cell(self, key: str) -> Cell | None:
         """None where nothing was measured."""
@@ -190,7 +191,9 @@ def left_out(rows: list[Row]) -> list[str]:
             lines.append(
                 f"- {row.label}: without {', '.join(keys)}: {len(files)} of {len(row.files)} ({which}): {reason}"
             )
-    return ["", "Left out:", "", *lines] if lines else []
+    lines = ["", "Left out:", "", *lines] if lines else []
+    told = [f"- {row.label}: {name}: {note}" for row in rows for name, notes in row.notes.items() for note in notes]
+    return [*lines, "", "To know:", "", *told] if told else lines
 
 
 def write(folder: Path, rows: list[Row], names: dict[str, str], about: list[str], settings: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ Frame = NDArray[np.uint8]
 SYNC_S = 60.0  # SyncNet looks at the first minute: its crops are 150 kB a frame
 SURE = 0.5  # confidence of a face from which it is looked at
 PEOPLE = 0.1  # of the segmentation: from here on a pixel may be a person's
+OTHER_SIZE = "the true video is {} x {} and this one {} x {}; make them of one size"
 MARGIN = 0.03  # of the frame's width, around people
 
 
@@ -174,9 +175,7 @@ class _Watch:
         self.real_frames += 1
         if true.shape != frame.shape:
             (height, width), (high, wide) = frame.shape[:2], true.shape[:2]
-            self.pair_error = (
-                f"the true video is {wide} x {high} and this one {width} x {height}; make them of one size"
-            )
+            self.pair_error = OTHER_SIZE.format(wide, high, width, height)
             return
         if not chosen:
             return
@@ -204,6 +203,7 @@ class _Watch:
             "seconds": duration,
             "size": list(keypoints.size),
             "no face, frames": int(np.isnan(opening).sum()),
+            **declared(self.job.video),
         }
         scores.arrays |= {
             "points": keypoints.points,
@@ -262,9 +262,6 @@ class _Watch:
 
         if self.pair_error:
             raise ValueError(self.pair_error)
-        missing = len(self.points) - self.real_frames
-        if missing > 1:
-            scores.facts["frames beyond the true video's end"] = missing
         if name not in self.lists:
             raise ValueError("MS-SSIM needs 176 pixels a side" if name == "ms_ssim" else "no frame to compare")
         if name != "psnr":
@@ -272,6 +269,8 @@ class _Watch:
         value, equal = mean_psnr(np.array(self.lists["psnr"]))
         if equal:
             scores.facts["frames equal to the true video's"] = equal
+        if np.isinf(value):
+            raise ValueError("every frame equals the true video's: PSNR is infinite")
         return value
 
     def csim(self, identity: Array) -> float:
@@ -322,6 +321,20 @@ class _Watch:
             except ValueError as error:
                 reason = str(error)
         scores.excluded |= {"sync_c": reason, "sync_d": reason}
+
+
+def declared(path: Path) -> dict[str, float]:
+    """What the file says of itself: its frames a second and its length, which a file that is cut off does not keep."""
+    import imageio_ffmpeg
+
+    reader = imageio_ffmpeg.read_frames(str(path))
+    try:
+        meta = next(reader)
+    except (OSError, RuntimeError, StopIteration):
+        return {}
+    finally:
+        reader.close()
+    return {f"declared {key}": float(meta[key]) for key in ("fps", "duration") if meta.get(key)}
 
 
 def first_seconds(chunks: Iterator[Array], seconds: float) -> Array:

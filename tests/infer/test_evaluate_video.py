@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from avatar.video_io import VideoWriter
-from infer.evaluate_video import companions, gather, main, make_jobs, other_sound, parse
+from infer.evaluate_video import companions, gather, main, make_jobs, other_sound, parse, remarks
 from infer.saved_scores import Job, Scores, Settings, array
+from infer.spool import Spool
 from infer.video_plots import ENVELOPE_HZ, envelope
 from infer.video_report import Row, markdown, summary, terminal, write
-from infer.video_scores import mouth_opening
+from infer.video_scores import declared, first_seconds, mouth_opening
 from pose.keypoints import COUNT, FACE, Keypoints
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -112,6 +113,50 @@ def test_mouth_opening_knows_lost_faces():
     confidence = np.ones((3, COUNT), np.float32)
     confidence[1, FACE] = 0
     assert np.isnan(mouth_opening(Keypoints(points, confidence, (9, 9), 25.0))).tolist() == [False, True, False]
+
+
+def test_remarks_tell_what_numbers_hide():
+    facts = {"frames": 20, "seconds": 0.8, "no face, frames": 5, "declared fps": 12.0, "declared duration": 2.5}
+    told = remarks(facts | {"frames equal to the true video's": 3}, {"frames": 50}, 25.0)
+    for part in (
+        "12 frames a second",
+        "0.8 of the 2.5 s",
+        "no face in 5 of 20",
+        "beside 50 of the true",
+        "3 compared",
+    ):
+        assert any(part in line for line in told), part
+    whole = {"frames": 50, "seconds": 2.0, "no face, frames": 50, "declared fps": 25.0, "declared duration": 2.04}
+    assert remarks(whole, {"frames": 51}, 25.0) == [] == remarks(whole, None, 25.0)
+    row = Row("made", files={"a": {"hkc": 1.0}}, notes={"a": ["12 frames a second, read at 25"]})
+    assert "- made: a: 12 frames a second" in terminal([row], {}, []) + markdown([row], {}, [])
+
+
+def test_a_cut_file_is_told_by_what_it_declares(videos):
+    whole = videos / "made/a.mp4"
+    assert declared(whole)["declared fps"] == 25 and declared(whole)["declared duration"] == pytest.approx(
+        1.84, abs=0.1
+    )
+    assert declared(videos / "made/b.mp4") == {}
+
+
+def test_rows_are_kept_on_disk():
+    spool, rows = Spool(3, 2), np.random.default_rng(0).random((50, 3, 2)).astype(np.float32)
+    assert spool.rows().shape == (0, 3, 2)
+    for row in rows:
+        spool.add(row)
+    kept = spool.rows()
+    assert len(spool) == 50 and isinstance(kept, np.memmap) and (kept == rows).all()
+    del spool
+    assert (kept == rows).all()  # the file lives as long as its rows
+    with pytest.raises(ValueError, match="a row must be"):
+        Spool(3).add(np.zeros(4))
+
+
+def test_only_the_start_of_the_sound_is_read():
+    left = iter([np.ones(16000, np.float32)] * 5)
+    assert len(first_seconds(left, 1.5)) == 24000 and len(list(left)) == 3
+    assert len(first_seconds(iter([np.ones(100, np.float32)]), 60.0)) == 100
 
 
 def test_envelope():
