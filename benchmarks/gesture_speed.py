@@ -84,10 +84,10 @@ def main(argv: list[str] | None = None) -> int:
     began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    wall, cpu = time.monotonic() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(
-        f"{args.minutes:g} minutes of motion in {args.files} files, {args.jobs} processes: "
-        f"{time.monotonic() - began:.0f} s, {cpu:.0f} s of CPU time, {after.ru_maxrss / 1024:.0f} MB the largest process"
+        f"{args.minutes:g} minutes of motion in {args.files} files, {args.jobs} processes: {wall:.0f} s, {cpu:.0f} s "
+        f"of CPU time, {after.ru_maxrss / 1024:.0f} MB the largest process"
     )
     return done
 
