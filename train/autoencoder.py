@@ -41,6 +41,7 @@ class PictureData:
     crop: int = 128
     shrink: float = 3.0  # a crop shows up to so many times its side of the picture
     colour: float = 0.15  # ours: random gain of each colour, because the photos are few
+    swaps: float = 0.2  # ours: share of crops whose colours change places: people wear colours that few photos show
     validation_short: int = 512  # shorter side of validation pictures, of which the middle is seen
     validation_crop: int = 256
 
@@ -53,9 +54,7 @@ class AutoencoderConfig:
     vae: dict[str, object] = field(default_factory=dict)
     start: str = ""  # folder of an autoencoder to go on from, with its architecture
     decoder_only: bool = False  # keep the latents of `start` as they are, for models already trained in them
-    squares: float = (
-        10.0  # ours: weight of the squared error; with L1 alone eyes and lips stay soft for long
-    )
+    squares: float = 10.0  # ours: weight of the squared error; with L1 alone eyes and lips stay soft for long
     edges: float = 1.0  # ours: weight of the L1 error of pixel differences, at full, half and quarter size
     moments: float = 0.01  # ours: weight of what keeps each latent channel at zero mean and unit variance
     noise: float = 0.02  # ours: deviation of noise on latents, so that near latents decode to near pictures
@@ -167,7 +166,7 @@ def run(config: AutoencoderConfig) -> Path:
     if not files.train:
         raise ValueError("every file is held out; give more files or fewer names in data.held_out")
     pictures = {name: read_pictures(getattr(files, name), data.fps, data.longest) for name in ("train", "val")}
-    crops = RandomCrops(pictures["train"], data.crop, data.shrink, data.colour)
+    crops = RandomCrops(pictures["train"], data.crop, data.shrink, data.colour, data.swaps)
     calibration = RandomCrops(pictures["train"], data.crop, data.shrink).sample(CALIBRATION, loop.seed)
     vae = build_autoencoder(config, calibration)
     say(

@@ -29,6 +29,7 @@ from train.avatar_task import STAGES, AvatarTask, LossConfig, NoiseConfig
 from train.avatar_windows import AvatarWindows, ConditionConfig, WindowShape
 from train.config import LoopConfig
 from train.loop import command, say, train
+from train.lora import LoraConfig, LoraTask
 
 PRIORS = ("none", "live", "cached")
 
@@ -64,6 +65,7 @@ class AvatarConfig:
     train: tuple[str, ...] | None = None  # groups of weights; None: those published for the stage
     unfreeze: tuple[str, ...] = ()  # groups more; [all] for every one that the stage can train
     frames: int | None = None  # F of stage 2; None: the model's window
+    lora: LoraConfig = field(default_factory=LoraConfig)  # adapters on the groups' layers in place of the weights
     checkpointing: bool = False  # recompute activations in the backward pass instead of keeping them
     loop: LoopConfig = field(default_factory=LoopConfig)
 
@@ -102,7 +104,8 @@ def train_pipeline(
 ) -> Path:
     """Train a pipeline on any datasets of `TrainingWindow`s; `shown`: clips that validation videos are made of."""
     groups = trained_groups(config, pipeline)
-    task = AvatarTask(pipeline, config.stage, groups, config.noise, config.losses, config.checkpointing)
+    choices = (pipeline, config.stage, groups, config.noise, config.losses, config.checkpointing)
+    task = LoraTask(config.lora, *choices) if config.lora.rank else AvatarTask(*choices)
     task.examples, task.seconds = shown, config.loop.video_seconds
     moving = sum(p.numel() for p in task.parameters() if p.requires_grad)
     say(

@@ -79,14 +79,17 @@ def read_pictures(paths: Sequence[Path], fps: float, longest: int) -> list[Pictu
 class RandomCrops(Dataset):
     """Crops of pictures at random scales, places, sides and colours; a `train.batches.RandomDataset`.
 
-    Items {"images": (3, S, S) in [0, 1]}. A crop shows S to `shrink`·S pixels of its picture.
+    Items {"images": (3, S, S) in [0, 1]}. A crop shows S to `shrink`·S pixels of its picture. Colours are multiplied
+    by up to 1 ± `colour`, and in the share `swaps` of the crops red, green and blue change places.
     """
 
-    def __init__(self, pictures: Sequence[Picture], size: int, shrink: float = 2.0, colour: float = 0.0) -> None:
+    def __init__(
+        self, pictures: Sequence[Picture], size: int, shrink: float = 2.0, colour: float = 0.0, swaps: float = 0.0
+    ) -> None:
         self.pictures = [picture for picture in pictures if min(picture.shape[:2]) >= size]
         if not self.pictures:
             raise ValueError(f"no picture has {size} pixels a side; lower data.crop or give larger pictures")
-        self.size, self.shrink, self.colour = size, shrink, colour
+        self.size, self.shrink, self.colour, self.swaps = size, shrink, colour, swaps
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -104,6 +107,8 @@ class RandomCrops(Dataset):
         if self.colour:
             gain = 1 + self.colour * torch.from_numpy(generator.uniform(-1, 1, (3, 1, 1)).astype(np.float32))
             image = (image * gain).clamp(0, 1)
+        if generator.random() < self.swaps:
+            image = image[torch.from_numpy(generator.permutation(3))]
         return {"images": image}
 
     def sample(self, count: int, seed: int) -> Tensor:
