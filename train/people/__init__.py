@@ -1,0 +1,1 @@
+"""Synthetic people: CC0 human meshes, our motion, a rasteriser, exact labels."""
