@@ -35,8 +35,8 @@ from pose.representations.zeroeggs import RootSpaceVectors
 from pose.sampling import scheduler_for
 from train.config import LoopConfig
 from train.features import ClipArrays, FeatureCache
+from train.guess import fit_guess
 from train.loop import Task, command, say, train
-from train.principal import fit_guess
 from train.showing import show_samples
 from train.windows import GestureWindows
 

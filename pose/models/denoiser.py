@@ -30,22 +30,27 @@ import torch
 from diffusers import DDPMScheduler
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 FIDELITIES = ("paper", "released")
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What one window is generated from, encoded: `frames` (B, F, C), one vector a frame; `clip` (B, D) or None."""
+    """What one window is generated from, encoded: `frames` (B, F, C), one vector a frame; `clip` (B, D) or None.
+
+    `style` (B, K) is what of the style vector was not dropped, for `GaussianGuess`.
+    """
 
     frames: Tensor
     clip: Tensor | None = None
+    style: Tensor | None = None
 
     def joined(self, other: Condition) -> Condition:
         """Both along the batch, for two evaluations in one call."""
         clip = None if self.clip is None or other.clip is None else torch.cat([self.clip, other.clip])
-        return Condition(torch.cat([self.frames, other.frames]), clip)
+        style = None if self.style is None or other.style is None else torch.cat([self.style, other.style])
+        return Condition(torch.cat([self.frames, other.frames]), clip, style)
 
 
 def sinusoid(timestep: Tensor, width: int) -> Tensor:
@@ -62,17 +67,17 @@ def keep_mask(like: Tensor, dropout: float, training: bool) -> Tensor:
 
 
 def noise_from_velocity(
-    velocity: Tensor, sample: Tensor, timestep: Tensor, schedule: dict[str, Any], guess: nn.Module | None = None
+    velocity: Tensor, sample: Tensor, timestep: Tensor, schedule: dict[str, Any], guess: Tensor | None = None
 ) -> Tensor:
     """ε = a v + s x_t, all (B, F, P), where v = a ε - s x_0 (Salimans and Ho 2022); a² + s² = 1 at `timestep` (B,).
 
     The clean sample is then a x_t - s v: what the network gets wrong is not blown up by s / a where noise is high.
-    With a `guess` of the clean sample, `velocity` is what is to be added to the guess's own.
+    With a `guess` of the clean sample (B, F, P), `velocity` is what is to be added to the guess's own.
     """
     share = DDPMScheduler(**schedule).alphas_cumprod.to(sample)[timestep][:, None, None]
     clean, noise = share.sqrt(), (1 - share).sqrt()
     if guess is not None:
-        velocity = velocity + (clean * sample - guess(sample, timestep)) / noise
+        velocity = velocity + (clean * sample - guess) / noise
     return noise * sample + clean * velocity
 
 

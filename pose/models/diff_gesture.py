@@ -65,7 +65,7 @@ class DiffGesture(GestureDenoiser):
         self.pose_out = nn.Sequential(
             nn.Linear(width, width // 2), nn.LeakyReLU(slope), nn.Linear(width // 2, pose_dim)
         )
-        self.guess = GaussianGuess(pose_dim, axes, frames, self.noise_schedule) if axes else None
+        self.guess = GaussianGuess(pose_dim, axes, frames, style_dim, self.noise_schedule) if axes else None
         for module in (self.token_in, *self.trunk.modules(), *self.pose_out.modules()):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -103,15 +103,17 @@ class DiffGesture(GestureDenoiser):
             given = torch.zeros_like(given)
         seed = F.pad(self.checked_seed(seed, sound), (0, 0, 0, config.frames - config.seed_frames))
         parts = [seed, given, sound]
+        style = self.checked_style(style, sound)
         if config.style_dim:
-            parts.append(self.checked_style(style, sound)[:, None].expand(-1, config.frames, -1))
+            parts.append(style[:, None].expand(-1, config.frames, -1))
         context = torch.cat(parts, -1)
         kept = keep_mask(context, config.context_dropout, self.training)
-        return Condition(kept * context + (1 - kept) * self.null_context)
+        return Condition(kept * context + (1 - kept) * self.null_context, style=kept[:, 0] * style)
 
     def null_condition(self, *, speech: Tensor, seed: Tensor | None = None) -> Condition:
         """The learned null for every frame: no seed, no speech, no style."""
-        return Condition(self.null_context.expand(len(speech), self.config.frames, -1))
+        frames = self.null_context.expand(len(speech), self.config.frames, -1)
+        return Condition(frames, style=self.checked_style(None, speech))
 
     def denoise(self, sample: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         config = self.config
@@ -122,7 +124,8 @@ class DiffGesture(GestureDenoiser):
         result = self.pose_out(self.trunk(tokens))
         if not self.config.velocity:
             return result
-        return noise_from_velocity(result, sample, timestep, self.noise_schedule, self.guess)
+        guess = None if self.guess is None else self.guess(sample, timestep, condition.style)
+        return noise_from_velocity(result, sample, timestep, self.noise_schedule, guess)
 
 
 class _Block(nn.Module):

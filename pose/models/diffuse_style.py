@@ -70,10 +70,12 @@ class DiffuseStyleGesture(GestureDenoiser):
         self.pose_in = nn.Linear(pose_dim, width)
         self.speech = nn.Linear(speech_dim, speech_width)
         self.trunk = CrossLocalTrunk(
-            width, 2 * width + speech_width, layers, heads, feedforward, local_heads, local_window, dropout, axes > 0
+            width, 2 * width + speech_width, layers, heads, feedforward, local_heads, local_window, dropout
         )
-        self.guess = GaussianGuess(pose_dim, axes, frames, self.noise_schedule) if axes else None
+        self.guess = GaussianGuess(pose_dim, axes, frames, style_dim, self.noise_schedule) if axes else None
         self.pose_out = nn.Linear(width, pose_dim)
+        if axes:  # the network starts as the guess
+            nn.init.zeros_(self.pose_out.weight)
 
     @classmethod
     def zeroeggs(cls) -> DiffuseStyleGesture:
@@ -104,11 +106,12 @@ class DiffuseStyleGesture(GestureDenoiser):
         config = self.config
         speech, style = self.checked_features(speech), self.checked_style(style, speech)
         seed = self.checked_seed(seed, speech)
-        style = self.style(style * keep_mask(style, config.style_dropout, self.training))
+        said = style * keep_mask(style, config.style_dropout, self.training)
+        style = self.style(said)
         seed = seed * keep_mask(seed, config.seed_dropout, self.training)
         if config.seed_mode == "clip":
-            return Condition(self.speech(speech), torch.cat([style, self.seed(seed.flatten(1))], -1))
-        return Condition(torch.cat([self.seed(seed), self.speech(speech[:, config.seed_frames :])], 1), style)
+            return Condition(self.speech(speech), torch.cat([style, self.seed(seed.flatten(1))], -1), said)
+        return Condition(torch.cat([self.seed(seed), self.speech(speech[:, config.seed_frames :])], 1), style, said)
 
     def null_condition(self, *, speech: Tensor, seed: Tensor | None = None) -> Condition:
         """Without style; without seed too where training drops it."""
@@ -117,4 +120,4 @@ class DiffuseStyleGesture(GestureDenoiser):
     def denoise(self, sample: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         clip = self.trunk.clip_token(timestep, condition)
         clean = self.pose_out(self.trunk(clip, [self.pose_in(sample), condition.frames]))
-        return clean if self.guess is None else clean + self.guess(sample, timestep)
+        return clean if self.guess is None else clean + self.guess(sample, timestep, condition.style)

@@ -74,7 +74,7 @@ class FineGesture(GestureDenoiser):
         )
         self.norm = nn.LayerNorm(width)
         self.pose_out = nn.Linear(width, pose_dim)
-        self.guess = GaussianGuess(pose_dim, axes, frames, self.noise_schedule) if axes else None
+        self.guess = GaussianGuess(pose_dim, axes, frames, style_dim, self.noise_schedule) if axes else None
         if axes:  # the network starts as the guess
             nn.init.zeros_(self.pose_out.weight)
 
@@ -97,12 +97,13 @@ class FineGesture(GestureDenoiser):
         kept = keep_mask(context, config.context_dropout, self.training)
         style = self.checked_style(style, sound)
         style = style * keep_mask(style, config.style_dropout, self.training)
-        return Condition(kept * context + (1 - kept) * self.null_context, self.style(style))
+        return Condition(kept * context + (1 - kept) * self.null_context, self.style(style), style)
 
     def null_condition(self, *, speech: Tensor, seed: Tensor | None = None) -> Condition:
         """The learned null for history and speech, no speaker."""
         frames = self.null_context.expand(len(speech), self.config.frames, -1)
-        return Condition(frames, self.style(self.checked_style(None, speech)))
+        style = self.checked_style(None, speech)
+        return Condition(frames, self.style(style), style)
 
     def denoise(self, sample: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         assert condition.clip is not None
@@ -115,7 +116,8 @@ class FineGesture(GestureDenoiser):
         result = self.pose_out(self.norm(tokens))
         if not self.config.velocity:
             return result
-        return noise_from_velocity(result, sample, timestep, self.noise_schedule, self.guess)
+        guess = None if self.guess is None else self.guess(sample, timestep, condition.style)
+        return noise_from_velocity(result, sample, timestep, self.noise_schedule, guess)
 
 
 class _Block(nn.Module):

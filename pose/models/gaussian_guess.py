@@ -4,8 +4,9 @@ A thousand numbers a frame, of which few dozen move by themselves, and slowly: t
 new network needs very many steps, and until then it answers with the mean pose or trembles. What a Gaussian process
 with the training data's own covariances would answer is known without training: in principal axes of the pose and
 cosines of time, a value x = a x_0 + s ε of variance λ without noise is best answered with a λ / (a² λ + s²) x (Wiener
-1949). The networks then only learn what this does not know: the speech, the style, the seed, and that people are not
-Gaussian. Letters: B clips, F frames, P width of a pose vector, E axes.
+1949). Style and speaker move
+the mean and the variance. The networks then only learn what this does not know: the speech, the seed, and that people
+are not Gaussian. Letters: B clips, F frames, P width of a pose vector, E axes, K styles and speakers.
 """
 
 from __future__ import annotations
@@ -19,27 +20,44 @@ from torch import Tensor, nn
 
 
 class GaussianGuess(nn.Module):
-    """`basis` (P, E) of orthonormal columns and `variance` (F, E) of cosines by axes are set once, by `fit_guess`."""
+    """Its statistics are set once, by `train.guess`: `basis` (P, E) of orthonormal columns, `variance` (F, E) of
+    cosines by axes; by style and speaker `shift` (K, E) of the mean and `loudness` (K,), the logarithm of how much more
+    moves.
+    """
 
     basis: Tensor
     variance: Tensor
+    shift: Tensor
+    loudness: Tensor
     clean_share: Tensor
     cosines: Tensor
 
-    def __init__(self, pose_dim: int, axes: int, frames: int, schedule: dict[str, Any]) -> None:
+    def __init__(self, pose_dim: int, axes: int, frames: int, style_dim: int, schedule: dict[str, Any]) -> None:
         super().__init__()
         axes = min(axes, pose_dim)
         self.register_buffer("basis", torch.zeros(pose_dim, axes))
         self.register_buffer("variance", torch.zeros(frames, axes))
+        self.register_buffer("shift", torch.zeros(style_dim, axes))
+        self.register_buffer("loudness", torch.zeros(style_dim))
         # a² of each timestep; s² = 1 - a²
         self.register_buffer("clean_share", DDPMScheduler(**schedule).alphas_cumprod, persistent=False)
         self.register_buffer("cosines", cosine_transform(frames), persistent=False)
 
-    def forward(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        """(B, F, P) at `timestep` (B,) to the guess of the clean sample; without statistics it is 0, the mean."""
+    def forward(self, sample: Tensor, timestep: Tensor, style: Tensor) -> Tensor:
+        """(B, F, P) at `timestep` (B,) to the guess of the clean sample; without statistics it is 0, the mean.
+
+        `style` (B, K) as the model is told it: zeros where nothing is said, in between for mixtures.
+        """
         share = self.clean_share.to(sample)[timestep][:, None, None]
-        gain = share.sqrt() * self.variance / (share * self.variance + 1 - share)
-        return self.cosines.T @ (gain * (self.cosines @ (sample @ self.basis))) @ self.basis.T
+        clean = share.sqrt()
+        frames = len(self.variance)
+        louder = (style @ self.loudness).exp()[:, None, None].expand(-1, frames, -1).clone()
+        louder[:, 0] = 1.0  # where somebody stands has nothing to do with how lively he is
+        variance = self.variance * louder
+        mean = nn.functional.pad((style @ self.shift)[:, None] * math.sqrt(frames), (0, 0, 0, frames - 1))
+        values = self.cosines @ (sample @ self.basis)
+        gain = clean * variance / (share * variance + 1 - share)
+        return self.cosines.T @ (mean + gain * (values - clean * mean)) @ self.basis.T
 
 
 def cosine_transform(frames: int) -> Tensor:

@@ -68,13 +68,15 @@ class HolisticDiffusion(GestureDenoiser):
         self.seed = nn.ModuleDict({task: nn.Linear(dims[task], speech_width) for task in tasks})
         self.pose_in = nn.ModuleDict({task: nn.Linear(dims[task], width) for task in tasks})
         self.trunk = CrossLocalTrunk(
-            width, 2 * width + speech_width, layers, heads, feedforward, local_heads, local_window, dropout, axes > 0
+            width, 2 * width + speech_width, layers, heads, feedforward, local_heads, local_window, dropout
         )
+        self.pose_out = nn.ModuleDict({task: nn.Linear(width, dims[task]) for task in tasks})
         self.guess = None
         if axes:
-            guesses = {task: GaussianGuess(dims[task], axes, frames, self.noise_schedule) for task in tasks}
+            guesses = {task: GaussianGuess(dims[task], axes, frames, style_dim, self.noise_schedule) for task in tasks}
             self.guess = nn.ModuleDict(guesses)
-        self.pose_out = nn.ModuleDict({task: nn.Linear(width, dims[task]) for task in tasks})
+            for last in self.pose_out.values():  # the network starts as the guess
+                nn.init.zeros_(last.weight)
 
     @classmethod
     def beat(cls) -> HolisticDiffusion:
@@ -99,10 +101,10 @@ class HolisticDiffusion(GestureDenoiser):
         """`frames` hold the tasks along the width: (B, F, T · speech_width)."""
         speech, style = self.checked_features(speech), self.checked_style(style, speech)
         seeds = self.split(self.checked_seed(seed, speech))
-        style = self.style(style * keep_mask(style, self.config.style_dropout, self.training))
+        said = style * keep_mask(style, self.config.style_dropout, self.training)
         sound = self.speech(speech[:, self.config.seed_frames :])
         frames = [torch.cat([self.seed[task](part), sound], 1) for task, part in seeds.items()]
-        return Condition(torch.cat(frames, -1), style)
+        return Condition(torch.cat(frames, -1), self.style(said), said)
 
     def null_condition(self, *, speech: Tensor, seed: Tensor | None = None) -> Condition:
         """Without speaker; the seed stays, as in training."""
@@ -117,7 +119,8 @@ class HolisticDiffusion(GestureDenoiser):
         features = self.trunk(clip, [tokens, frames]).chunk(tasks)
         clean = [out(part) for out, part in zip(self.pose_out.values(), features, strict=True)]
         if self.guess is not None:
-            clean = [own + self.guess[task](parts[task], timestep) for own, task in zip(clean, parts, strict=True)]
+            guesses = [self.guess[task](part, timestep, condition.style) for task, part in parts.items()]
+            clean = [own + guess for own, guess in zip(clean, guesses, strict=True)]
         return torch.cat(clean, -1)
 
 

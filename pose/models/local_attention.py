@@ -46,7 +46,6 @@ class CrossLocalTrunk(nn.Module):
         local_heads: int,
         local_window: int,  # frames
         dropout: float,
-        quiet: bool = False,  # the features start small, beside something that is added to them
     ) -> None:
         super().__init__()
         if width % (2 * local_heads) or width % heads:
@@ -59,8 +58,6 @@ class CrossLocalTrunk(nn.Module):
         layer = nn.TransformerEncoderLayer(width, heads, feedforward, dropout, "gelu", batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.width = width
-        if quiet:
-            nn.init.constant_(self.encoder.layers[-1].norm2.weight, 0.1)
 
     def clip_token(self, timestep: Tensor, condition: Condition) -> Tensor:
         """(B, E): noise level plus what is said of the whole clip."""

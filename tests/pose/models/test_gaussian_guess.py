@@ -7,7 +7,7 @@ from pose.models.diff_gesture import DiffGesture
 from pose.models.diffuse_style import DiffuseStyleGesture
 from pose.models.gaussian_guess import GaussianGuess, cosine_transform
 from pose.sampling import denoise, draw, guided, scheduler_for
-from train.principal import set_guess
+from train.guess import set_guess
 
 FRAMES, WIDTH, AXES = 24, 12, 3
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
@@ -24,8 +24,8 @@ def windows(count: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def guess():
-    made = GaussianGuess(WIDTH, AXES, FRAMES, SCHEDULE)
-    set_guess(made, windows(2000))
+    made = GaussianGuess(WIDTH, AXES, FRAMES, 0, SCHEDULE)
+    set_guess(made, windows(2000), torch.zeros(2000, 0))
     return made
 
 
@@ -40,22 +40,37 @@ def test_it_beats_the_noised_sample_and_the_mean(guess, level, least):
     scheduler = scheduler_for("ddpm", DiffuseStyleGesture.small(WIDTH, 3, 1))
     timestep = torch.full((200,), level)
     noised = scheduler.add_noise(clean, torch.randn(clean.shape, generator=torch.Generator().manual_seed(2)), timestep)
-    error = (guess(noised, timestep) - clean).square().mean() / clean.square().mean()
+    error = (guess(noised, timestep, torch.zeros(200, 0)) - clean).square().mean() / clean.square().mean()
     assert 1 - error > least
     scaled = noised / scheduler.alphas_cumprod[level].sqrt()  # all that the sample alone could say
     assert error < 0.5 * (scaled - clean).square().mean() / clean.square().mean()
 
 
 def test_without_statistics_it_is_the_mean():
-    silent = GaussianGuess(WIDTH, AXES, FRAMES, SCHEDULE)
-    assert not silent(torch.randn(2, FRAMES, WIDTH), torch.tensor([0, 999])).any()
+    silent = GaussianGuess(WIDTH, AXES, FRAMES, 0, SCHEDULE)
+    assert not silent(torch.randn(2, FRAMES, WIDTH), torch.tensor([0, 999]), torch.zeros(2, 0)).any()
+
+
+def test_styles_move_mean_and_size():
+    """Two styles, a calm one and a lively one that stands elsewhere: at full noise and in between."""
+    calm, lively = 0.5 * windows(1000, 4), 1.5 * windows(1000, 5) + 2.0
+    made = GaussianGuess(WIDTH, AXES + 1, FRAMES, 2, SCHEDULE)
+    told = torch.eye(2).repeat_interleave(1000, 0)
+    both = torch.cat([calm, lively])
+    set_guess(made, both - both.mean((0, 1)), told)
+    noise = torch.randn(1, FRAMES, WIDTH, generator=torch.Generator().manual_seed(0))
+    cases = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0], [0.0, 0.0]])
+    at_full_noise = made(noise.expand(4, -1, -1), torch.full((4,), 999), cases).mean((1, 2))
+    assert at_full_noise[0] < -0.9 < at_full_noise[1] < 0.1 < 0.9 < at_full_noise[2] and abs(at_full_noise[3]) < 0.1
+    moved = made(noise.expand(4, -1, -1), torch.full((4,), 600), cases).std(1).mean(-1)
+    assert moved[0] < moved[1] < moved[2]
 
 
 def test_new_network_of_the_noise_samples_the_data_s_covariance(tmp_path):
     """Zeros in its last layer: what comes out of sampling is the Gaussian's, in size and in slowness."""
     torch.manual_seed(0)
     model = DiffGesture.small(WIDTH, frames=FRAMES, blocks=1, velocity=True, axes=AXES, beta_end=0.03).eval()
-    set_guess(model.guess, windows(2000))
+    set_guess(model.guess, windows(2000), torch.zeros(2000, 0))
     model.save_pretrained(tmp_path)
     model = DiffGesture.from_pretrained(tmp_path).eval()  # the statistics travel with the weights
     scheduler = scheduler_for("dpm++", model)
