@@ -10,6 +10,7 @@ import errno
 import logging
 import multiprocessing
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -112,6 +113,12 @@ class Pool:
     # ------------------------------------------------------------------ cluster
 
     def _connect(self, address: str) -> None:
+        if ":" in address:  # ray itself waits for minutes
+            host, _, port = address.rpartition("/")[2].rpartition(":")
+            try:
+                socket.create_connection((host, int(port)), timeout=10).close()
+            except (OSError, ValueError) as error:
+                raise ValueError(f"no Ray cluster answers at {address} ({error}); `ray start --head`") from None
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a warning at every start
         import ray
 
@@ -128,9 +135,7 @@ class Pool:
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             said = " ".join(str(error).split())
-            raise ValueError(
-                f"no Ray cluster answers at {address!r} ({said}); start one with `ray start --head`"
-            ) from None
+            raise ValueError(f"no Ray cluster answers at {address} ({said}); `ray start --head`") from None
         self._remote = ray.remote(num_cpus=1, max_retries=TRIES)(_attempt)
 
     def _on_cluster(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
