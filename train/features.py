@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pose.datasets.check import Dataset
 from pose.datasets.clip import Clip, Recording
+from pose.datasets.ted import Ted
 from pose.feature_sets import FEATURE_SETS, feature_rows, feature_width, silence
 from pose.representations.directions import DirectionVectors
 from pose.representations.vectors import MotionVectors
@@ -162,7 +163,7 @@ class FeatureCache:
         A speech network keeps to this process: it takes all cores by itself, or a device that is there once.
         """
         new = [recording for recording in recordings if not self._is_kept(recording)] if processes > 1 else []
-        if len(new) >= MANY and self._speech_model is None:
+        if len(new) >= MANY and self._speech_model is None and not isinstance(dataset, Ted):  # whose file is open here
             # Spawned, because forking a process with compiled and threaded libraries can hang.
             with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (self, dataset)) as pool:
                 for name in pool.map(_make, new, chunksize=4):

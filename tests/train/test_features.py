@@ -50,6 +50,20 @@ def test_unusable_clips_are_named(copy, tmp_path):
     assert len(clips) == 1 and unusable[0][0] == beat.recordings[1].name and "BVH" in unusable[0][1]
 
 
+def test_other_processes_make_the_same(copy, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.features.MANY", 2)
+    beat, seen = Beat(copy), []
+    beat.recordings[1].files["motion"].write_text("HIERARCHY")
+    representation = JointVectors(fps=15.0)
+    cache = FeatureCache(tmp_path / "many", representation, "acoustic", 4)
+    clips, unusable = cache.load_all(beat, beat.recordings, seen.append, processes=2)
+    one = FeatureCache(tmp_path / "one", representation, "acoustic", 4).load(beat, beat.recordings[0])
+    assert [clip.name for clip in clips] == [one.name] and unusable[0][0] == beat.recordings[1].name
+    assert sorted(seen) == sorted(recording.name for recording in beat.recordings)
+    np.testing.assert_array_equal(clips[0].speech, one.speech)
+    np.testing.assert_array_equal(clips[0].vectors, one.vectors)
+
+
 @pytest.mark.parametrize("feature_set", ["acoustic", None])
 def test_windows_are_what_the_pipeline_hears(copy, tmp_path, feature_set):
     """Training's speech of window k is bit for bit the sampler's speech of window k."""

@@ -118,7 +118,19 @@ def faulty(folder):
     """One recording for each fault: name to what the report must say of it."""
     cases = {}
     for number, fault in enumerate(
-        ("cut off", "NaN", "wrong joints", "header", "frame time", "sound is no sound", "short", "no face", "grid"), 10
+        (
+            "cut off",
+            "NaN",
+            "wrong joints",
+            "header",
+            "frame time",
+            "sound is no sound",
+            "short",
+            "no face",
+            "grid",
+            "no grid",
+        ),
+        10,
     ):
         name = f"4_lawrence_0_{number}_{number}"
         write_take(folder, name, seed=number, sound_s=0.4 if fault == "short" else SECONDS)
@@ -141,6 +153,8 @@ def faulty(folder):
             (folder / f"{name}.wav").write_text("hello")
         elif fault == "no face":
             (folder / f"{name}.json").unlink()
+        elif fault == "no grid":
+            (folder / f"{name}.TextGrid").unlink()
         elif fault == "grid":
             (folder / f"{name}.TextGrid").write_text(
                 'File type = "ooTextFile"\nObject class = "TextGrid"\n0 1 <exists> 3'
@@ -161,10 +175,26 @@ def test_faults_are_named_and_counted(tmp_path, capsys):
     assert "LeftHandRing2" in unusable[cases["wrong joints"]]
     assert "240 frames" in mended[cases["header"]] and "120" in mended[cases["frame time"]]
     assert "face" in mended[cases["no face"]] and "cut off" in mended[cases["grid"]]
-    assert report.usable == 4
+    assert "no words" in mended[cases["no grid"]]
+    assert report.usable == 5
     assert main([str(tmp_path)]) == 1
-    assert "4 recordings usable" in capsys.readouterr().out
+    assert "5 recordings usable" in capsys.readouterr().out
     assert main([str(tmp_path / "nothing")]) == 2
+
+
+def test_sound_and_motion_of_different_sizes(tmp_path, capsys):
+    """A .wav that ends before its header says, and one that outlasts the motion: cut to the shorter, and noted."""
+    write_take(tmp_path, "4_lawrence_0_9_9", 3.5, 3.5)
+    wav = tmp_path / "4_lawrence_0_9_9.wav"
+    wav.write_bytes(wav.read_bytes()[: 44 + 2 * 32000])
+    write_take(tmp_path, "4_lawrence_0_10_10", 2.0, 3.5, seed=1)
+    beat = Beat(tmp_path)
+    clips = {recording.name: beat.load(recording, 30.0) for recording in beat.recordings}
+    assert {len(clip) for clip in clips.values()} == {60} and {len(c.waveform) for c in clips.values()} == {32000}
+    mended = dict(check(beat).mended)
+    assert "motion is 1.5 s longer" in mended["4_lawrence_0_9_9"]
+    assert "sound is 1.5 s longer" in mended["4_lawrence_0_10_10"]
+    assert main([str(tmp_path)]) == 0 and "2 with notes" in capsys.readouterr().out
 
 
 def test_wrong_frame_time_is_mended_to_the_sound(tmp_path):

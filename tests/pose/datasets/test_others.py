@@ -196,6 +196,15 @@ def test_ted_filter_leaves_still_clips_out(tmp_path):
     assert len(check(Ted(tmp_path, filtered=False)).unusable) == 2
 
 
+def test_lmdb_that_is_none_is_named(tmp_path):
+    ted(tmp_path / "lmdb_val", 10)
+    (tmp_path / "lmdb_train").mkdir()
+    (tmp_path / "lmdb_train" / "data.mdb").write_bytes(b"\x00" * 8192)
+    report = check(Ted(tmp_path))
+    assert report.usable == 4
+    assert "not an LMDB" in dict(report.unusable)[str(tmp_path / "lmdb_train")]
+
+
 def test_expressive_bones_form_a_tree():
     assert len(EXPRESSIVE_PAIRS) == 42 and sorted(end for _, end in EXPRESSIVE_PAIRS) == list(range(1, 43))
 
