@@ -22,9 +22,13 @@ from pose.metrics.diversity import latent_diversity
 from pose.metrics.face import MOMENTS
 from pose.metrics.frechet import frechet_distance, gaussian_distance
 from pose.metrics.mixtures import wind
-from pose.metrics.suite import AUDIO_MEASURES, MEASURES, Measure, Values
+from pose.metrics.suite import AUDIO_MEASURES, FACE_STEP, MEASURES, Measure, Values
 
 DRAWS = 300
+INTERVALS = (
+    f"[low, high]: 95 % bootstrap over files, {DRAWS} draws; (3/4): of four files three have a value. Bodies are on "
+    "the home skeleton, at 30 and 15 fps: compare rows of this table. More and known faults: docs/METRICS.md"
+)
 WIND_WINDOWS = 2000  # that mixtures are fitted to, spread evenly; more cost minutes and change the third digit
 
 
@@ -57,9 +61,14 @@ def build(
     if not results:
         raise ValueError("no file could be measured")
     rows = [row for row in ROWS if any(row in result for result in results.values())]
-    fgd = Measure(f"FGD({extractor})", "", "low")
-    spread = Measure(f"diversity diffgesture({extractor})", "", "true", 2)
-    face, moved = Measure(f"expression FD({expression})", "", "low"), Measure(f"WInD({expression})", "", "low")
+    halves = "of the ground truth, one half of its files to the other"
+    windows = f"Fréchet distance of windows of 34 frames at 15 fps to the true ones; {halves}"
+    faces = f"the same of two seconds of 32 face coefficients, starts {FACE_STEP} frames apart at 60 fps"
+    fits = "the same between mixtures of five Gaussians; mean of ten fits and two of their deviations"
+    fgd = Measure(f"FGD({extractor})", "", "low", 3, windows)
+    spread = Measure(f"diversity diffgesture({extractor})", "", "true", 2, "L1 of features to a permutation of them")
+    face = Measure(f"expression FD({expression})", "", "low", 3, faces)
+    moved = Measure(f"WInD({expression})", "", "low", 3, fits)
     table = Table([*([fgd, spread] if extractor else []), *MEASURES, face, moved], rows)
     for row in rows:
         files = {name: result[row] for name, result in results.items() if row in result}
@@ -197,8 +206,10 @@ def _by_reason(table: Table) -> dict[tuple[str, str], dict[str, list[str]]]:
 
 
 def _below(table: Table, names: int = 4) -> list[str]:
-    """What was left out, and why."""
-    lines = list(table.notes)
+    """Definitions, what was left out, and why."""
+    shown = [m for m in table.measures if any(table.cells.get((row, m.name)) for row in table.rows)]
+    lines = [f"{m.name}: {m.definition}" for m in shown]
+    lines += [INTERVALS, *table.notes]
     lines += [f"broken: {name}: {why}" for name, why in table.broken.items()]
     for (measure, reason), rows in _by_reason(table).items():
         files = sorted({name for found in rows.values() for name in found})

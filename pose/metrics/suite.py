@@ -44,38 +44,43 @@ class Measure:
     unit: str
     better: str
     digits: int = 3
+    definition: str = ""
 
 
-# FGD and latent diversity are of many files together; infer/evaluate_gesture.py adds them with the extractor's name.
+_BEATS = "mean over audio beats of exp(-t²/2σ²), t s to the nearest motion beat: "
+# FGD and latent diversity are of many files together; infer/gesture_report.py adds them with the extractor's name.
 MEASURES = (
-    Measure("BeatAlign beat_v1", "", "true"),
-    Measure("BeatAlign beat_v1_corrected", "", "true"),
-    Measure("BC emage_2024", "", "true"),
-    Measure("BC emage_evaltools", "", "true"),
-    Measure("BC ours", "", "true"),
-    Measure("BC talkshow", "", "true"),
-    Measure("BC diffgesture_ted", "", "true"),
-    Measure("BC diffgesture_expressive", "", "true"),
-    Measure("BC said", "", "true"),
-    Measure("speech-hands correlation", "", "high"),
-    Measure("speech-hands lag", "s", "true"),
-    Measure("speech-mouth correlation", "", "high"),
-    Measure("speech-mouth lag", "s", "true"),
-    Measure("L1div beat", "deg", "true", 1),
-    Measure("L1div emage", "m", "true", 2),
-    Measure("SRGR beat_v1", "", "high"),
-    Measure("SRGR emage_evaltools", "", "high"),
-    Measure("PCK beat", "", "high"),
-    Measure("MSE", "deg2", "low", 1),
-    Measure("LVD talkshow", "m", "low", 4),
-    Measure("jerk", "m/s3", "true", 1),
-    Measure("jitter", "100 m/s3", "true"),
-    Measure("acceleration", "m/s2", "true", 2),
-    Measure("foot sliding", "cm/s", "low", 2),
-    Measure("hand sliding", "cm/s", "true", 2),
-    Measure("range of motion", "deg", "true", 1),
-    Measure("gesture space", "l", "true", 1),
-)
+    Measure("BeatAlign beat_v1", "", "true", 3, _BEATS + "minima of a ring finger's Euler speed, σ .3, 10 to 500 s, "
+            "as released with its clock at 22050 Hz"),
+    Measure("BeatAlign beat_v1_corrected", "", "true", 3, "the same of the right wrist, whole files, the true clock"),
+    Measure("BC emage_2024", "", "true", 3, _BEATS + "minima of the speed of 13 upper joints over its mean, above .3, "
+            "σ .3; fails on a joint without beats"),
+    Measure("BC emage_evaltools", "", "true", 3, "the same above .10; a joint without beats counts 0"),
+    Measure("BC ours", "", "true", 3, "the same, the threshold asked at the minimum, joints without beats left out"),
+    Measure("BC talkshow", "", "true", 3, _BEATS + "minima of four arm angles' change, σ .1"),
+    Measure("BC diffgesture_ted", "", "true", 3, _BEATS + "minima of TED's bone angles' change in windows of 34 "
+            "frames at 15 fps, σ .1"),
+    Measure("BC diffgesture_expressive", "", "true", 3, "the same of 41 angles with fingers, threshold .001"),
+    Measure("BC said", "", "true", 3, _BEATS + "minima of 32 face coefficients' change at 60 fps, σ .1"),
+    Measure("speech-hands correlation", "", "high", 3, "largest of loudness and wrist speed within 1.5 s"),
+    Measure("speech-hands lag", "s", "true", 3, "where that is; positive where the hands are late"),
+    Measure("speech-mouth correlation", "", "high", 3, "largest of loudness and jaw opening within 1.5 s"),
+    Measure("speech-mouth lag", "s", "true", 3, "where that is; positive where the mouth is late"),
+    Measure("L1div beat", "deg", "true", 1, "sum over 141 Euler angles of |x - mean|, mean over frames"),
+    Measure("L1div emage", "m", "true", 2, "the same of 165 joint coordinates"),
+    Measure("SRGR beat_v1", "", "high", 3, "joints with an L1 error under 4°, times semantic score / .165"),
+    Measure("SRGR emage_evaltools", "", "high", 3, "joints with an L2 error under 4°, every frame alike"),
+    Measure("PCK beat", "", "high", 3, "joints with an L2 error under .5 of the true clip's deviation"),
+    Measure("MSE", "deg2", "low", 1, "of 141 Euler angles"),
+    Measure("LVD talkshow", "m", "low", 4, "difference of 22 joints' speeds a frame, summed"),
+    Measure("jerk", "m/s3", "true", 1, "length of the third derivative of 75 joints, relative to the hips"),
+    Measure("jitter", "100 m/s3", "true", 3, "the same in TransPose's unit"),
+    Measure("acceleration", "m/s2", "true", 2, "length of the second derivative"),
+    Measure("foot sliding", "cm/s", "low", 2, "horizontal speed of feet within 3 cm of their lowest place"),
+    Measure("hand sliding", "cm/s", "true", 2, "speed of one palm against the other within 10 cm"),
+    Measure("range of motion", "deg", "true", 1, "twice the 95th percentile of a joint's angle from its mean"),
+    Measure("gesture space", "l", "true", 1, "box of the 5th to 95th percentiles of each wrist's place"),
+)  # fmt: skip
 AUDIO_MEASURES = tuple(m.name for m in MEASURES if m.name.startswith(("Beat", "BC", "speech")))
 
 

@@ -83,7 +83,12 @@ def test_a_whole_evaluation(folders, tmp_path, capsys):
     assert wind["value"] > 0 and wind["files"] == 2  # the .bvh has no face
     cell = rows["generated"]["jerk"]
     assert cell["files"] == cell["of"] == 3 and cell["interval"][0] <= cell["value"] <= cell["interval"][1]
-    # 2. What could not be measured is named, with a reason.
+    # 2. Every column says what it is, in all forms.
+    for text in (shown, (tmp_path / "table.md").read_text()):
+        for name in ("jerk", "BC talkshow", fgd, "expression FD(window-moments)"):
+            assert text.count(f"{name}:") >= 1
+        assert "bootstrap over files" in text
+    # 3. What could not be measured is named, with a reason.
     assert set(table["broken"]) == {"8_cut_0_1_1", "9_alone_0_1_1"}
     assert "no ground truth and no audio" in table["broken"]["9_alone_0_1_1"]
     assert "whole" in table["broken"]["8_cut_0_1_1"] and "8_cut_0_1_1" in shown
@@ -93,13 +98,13 @@ def test_a_whole_evaluation(folders, tmp_path, capsys):
     semantic = [entry for entry in table["excluded"] if entry["measure"] == "SRGR beat_v1"]
     assert len(semantic[0]["reasons"]["no semantic scores"]) == 3
     assert any("25 fps beside 30 fps" in note for note in table["notes"])
-    # 3. The other forms.
+    # 4. The other forms.
     assert (tmp_path / "table.md").read_text().startswith("| measure | unit | generated |")
     with open(tmp_path / "table.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     assert {line["row"] for line in lines} == set(rows)
     assert len(list((tmp_path / "plots").glob("*.png"))) == 2
-    # 4. Again: everything is kept, the table is the same, broken files are tried again.
+    # 5. Again: everything is kept, the table is the same, broken files are tried again.
     before = (tmp_path / "files" / "1_anna_0_1_1.json").stat().st_mtime_ns
     assert main(arguments(folders, tmp_path, "--plots", "0")) == 0
     assert (tmp_path / "files" / "1_anna_0_1_1.json").stat().st_mtime_ns == before
@@ -162,6 +167,7 @@ def test_means_are_weighted_and_partial_cells_say_so():
 def test_names():
     assert speaker_of("12_zhao_0_1_1") == "12" and speaker_of("103-1240-0000") == "103"
     assert len({measure.name for measure in MEASURES}) == len(MEASURES)
+    assert all(measure.definition for measure in MEASURES)
 
 
 def test_beat2_files_are_read(tmp_path):
