@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,19 +59,21 @@ def choose_clip(data: Path, folder: Path, key: str | None) -> Clip:
     return ShardFolder(folder).clip(0)
 
 
-def train_stage(stage: int, out: Path, args: argparse.Namespace) -> bool:
-    """Train in a process of its own, at most `args.minutes`; whether it is finished."""
+def train_stage(stage: int, out: Path, args: argparse.Namespace, until: float) -> bool:
+    """Train in a process of its own, killed at the time `until`; whether it is finished."""
     steps = (args.steps1, args.steps2)[stage - 1]
+    if (out / f"stage{stage}" / "checkpoints" / f"step_{steps:08d}").exists():
+        return True
     start = [f"model={args.model}", f"vae={args.vae}"] if stage == 1 else [f"model={out / 'stage1' / 'last'}"]
     command = [
         sys.executable, ROOT / "train" / "avatar.py", ROOT / "configs" / f"avatar_stage{stage}.yaml", "preset=default",
         f"data.folders=[{out / 'clip'}]", "data.validation=train", *start, f"loop.output={out / f'stage{stage}'}",
         f"loop.steps={steps}", f"loop.batch_size={(args.batch1, args.batch2)[stage - 1]}", "loop.learning_rate=1e-3",
-        "loop.warmup=50", "loop.checkpoint_every=50", "loop.validation_batches=1", "loop.videos=0", "loop.ema=0.98",
+        "loop.warmup=20", "loop.checkpoint_every=25", "loop.validation_batches=1", "loop.videos=0", "loop.ema=0.98",
         "loop.keep_last=1", f"frames={args.frames if stage == 2 else 'null'}", "conditions.drop_prior=0.25",
     ]  # fmt: skip
     try:
-        subprocess.run(list(map(str, command)), check=True, timeout=args.minutes and 60 * args.minutes)
+        subprocess.run(list(map(str, command)), check=True, timeout=max(until - time.monotonic(), 0.0))
     except subprocess.TimeoutExpired:
         return False
     return True
@@ -128,7 +131,7 @@ def report(clip: Clip, pipeline: AvatarPipeline, other: NDArray[np.float32], she
         lines.append(f"| {name} | " + " | ".join(f"{value:.2f}" for value in places) + " |")
 
     # 2. What sound does
-    driven = {"keypoints": keypoints, "prior": None, "strength": 1.0, "frame_stride": 1, "steps": 8}
+    driven = {"keypoints": keypoints, "prior": None, "strength": 1.0, "frame_stride": 1, "steps": 4}
     alone = {"own": make(own, **driven), "other": make(other, **driven)}
     lines += ["", "| sound of another recording changes | the lips | elsewhere | ratio |", "|---|---|---|---|"]
     pairs = {
@@ -166,9 +169,10 @@ def main() -> int:
     parser.add_argument("--frames", default="null", help="of a window of stage 2; the model's by default")
     parser.add_argument("--minutes", type=float, help="stop training after so many; the same command goes on")
     args = parser.parse_args()
+    until = time.monotonic() + 60 * (args.minutes or 1e6)
     try:
         clip = choose_clip(args.data, args.out / "clip", args.clip)
-        if not all(train_stage(stage, args.out, args) for stage in (1, 2)):
+        if not all(train_stage(stage, args.out, args, until) for stage in (1, 2)):
             print("stopped; the same command goes on")
             return 0
         other = np.concatenate(list(open_speech(args.other).chunks()))[: len(clip) * FRAME_SAMPLES]
