@@ -146,6 +146,10 @@ def starting_pipeline(config: AvatarConfig) -> AvatarPipeline:
         raise ValueError(
             "with a zero-terminal-SNR schedule noise says nothing; set noise.prediction_type=v_prediction"
         )
+    if config.stage == 2 and config.frames is not None and config.frames < pipeline.config.window:
+        # Places that no frame had in training must not be used.
+        motion = min(pipeline.config.motion_frames, config.frames)
+        pipeline.register_to_config(window=config.frames, motion_frames=motion)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -147,6 +147,8 @@ def test_two_processes_are_one_and_resuming_may_change_their_number(data, tmp_pa
     assert in_processes(1, arguments(2, data, mixed, *given, "loop.accumulate=2")) == [0]
     assert_alike(lines(one), lines(mixed))
     assert not list((mixed / "checkpoints").glob(".*"))
+    # Shorter windows than the model's are what the checkpoint then makes.
+    assert json.loads((one / "last" / "model_index.json").read_text())["window"] == 2
     a, b = (load_file(run / "last" / "unet" / "diffusion_pytorch_model.safetensors") for run in (one, mixed))
     assert np.mean([float((a[name] - b[name]).abs().mean()) for name in a]) < TOGETHER
 
