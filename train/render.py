@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="the same seed, the same people (0)")
     parser.add_argument("--processes", type=int, default=1, help="how many work at a time, about 0.5 GB each (1)")
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="choices as YAML (configs/people.yaml)")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     changes = list(args.changes)
     given = {name: getattr(args, name) for name in ("people", "seconds", "seed")}
     changes += [f"{name}={value}" for name, value in given.items() if value is not None]

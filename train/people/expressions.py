@@ -88,6 +88,7 @@ def expression_basis(body: BaseMesh, units: str = "caucasian") -> Array:
     along = np.clip(1.3 - away / 0.22, 0, 1)
     close = np.zeros_like(opened)
     close[:, 1] = along * (1 - CLOSE_UPPER) * gap - upper * CLOSE_UPPER * JAW_DROP * lip_middle(body)
+    close[:, 2] = -along * (1 - CLOSE_UPPER) * opened[:, 2]  # the jaw took the lip back
     basis[expression_index("mouthClose")] = close
     jaw = np.clip(gap / JAW_DROP, 0, 1)[:, None]
     basis[expression_index("jawLeft")] = jaw * (0.08, 0, 0)

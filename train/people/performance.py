@@ -177,8 +177,8 @@ def with_hands(camera: Camera, world: Array) -> Camera:
     flat, _ = camera.project(hands)
     height, width = camera.size
     across = np.abs(flat[:, 0] / width - 0.5).max() * 2
-    below = max(flat[:, 1].max() / height, 0.5)
-    wanted = max(across, 1.0 if below <= 1 else 1 + 0.75 * (below - 1)) / (1 - 2 * EDGE)
+    below = flat[:, 1].max() / height
+    wanted = max(across / (1 - 2 * EDGE), 1 + 0.75 * (below + EDGE - 1))
     factor = float(np.clip(wanted, 1.0, WIDEST))
     # The head keeps its distance from the upper border, as a share of the picture.
     drop = 0.25 * camera.span * (factor - 1)
