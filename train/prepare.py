@@ -50,6 +50,9 @@ def main(argv: list[str] | None = None) -> int:
         check_folders(args.raw, args.output)
         with Pool(args.processes, args.ray) as pool:
             summary = prepare(args.raw, args.output, config, pool)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -81,7 +84,7 @@ def prepare(raw: Path, output: Path, config: PrepareConfig, pool: Pool) -> dict[
     from train.prepare_cache import Work
     from train.prepare_media import PHOTOS, Media
     from train.prepare_pool import Failure
-    from train.prepare_report import contact_sheet, save_report, summarise
+    from train.prepare_report import SHEET, contact_sheet, save_report, summarise
     from train.prepare_shards import clip_rows, split_of, write_shards
     from train.prepare_tasks import examine, prepare_track, scan, track_key, tracks_of
 
@@ -108,7 +111,7 @@ def prepare(raw: Path, output: Path, config: PrepareConfig, pool: Pool) -> dict[
         files[source]["refused"].append({"start_s": start_s, "seconds": round(seconds, 2), "reason": reason})
 
     # 2. Cuts and faces, part by part
-    parts: list[tuple[str, float]] = []
+    parts: list[tuple[str, float, float]] = []
     media: dict[str, Any] = {}
     for source, result in zip(sources, found, strict=True):
         if isinstance(result, Failure) or "reason" in result:
@@ -120,16 +123,16 @@ def prepare(raw: Path, output: Path, config: PrepareConfig, pool: Pool) -> dict[
         wanted = min(seconds, 60 * config.scan.max_minutes) if config.scan.max_minutes else seconds
         if wanted < seconds:
             refuse(source, wanted, seconds - wanted, f"beyond the first {config.scan.max_minutes:g} minutes of a file")
-        parts += [(source, start) for start in starts(wanted, config.scan.part_s)]
+        parts += [(source, *section) for section in sections(wanted, config.scan.part_s)]
     digests = {s: r["digest"] for s, r in zip(sources, found, strict=True) if s in media}
-    scans = each(pool, "parts", [(scan, (work, raw, s, digests[s], media[s], start, config)) for s, start in parts])
+    scans = each(pool, "parts", [(scan, (work, raw, s, digests[s], media[s], *part, config)) for s, *part in parts])
 
     # 3. Tracks, and everything about each
     tracks: list[Track] = []
     scanned: dict[str, list[tuple[float, Any]]] = {source: [] for source in media}
-    for (source, start), result in zip(parts, scans, strict=True):
+    for (source, start, seconds), result in zip(parts, scans, strict=True):
         if isinstance(result, Failure):
-            refuse(source, start, config.scan.part_s, result.reason)
+            refuse(source, start, seconds, result.reason)
         else:
             scanned[source].append((start, result))
     for source, seen in scanned.items():
@@ -163,8 +166,8 @@ def prepare(raw: Path, output: Path, config: PrepareConfig, pool: Pool) -> dict[
     for file in files.values():
         file["refused"].sort(key=lambda part: part["start_s"])
     summary = summarise(list(files.values()), others, config)
-    save_report(output, summary, asdict(networks))
-    contact_sheet(tiles(work, raw, rows, files, media, config), output / "contact_sheet.jpg")
+    if save_report(output, summary, asdict(networks)):
+        contact_sheet(tiles(work, raw, rows, files, media, config), output / SHEET)
     work.tidy()
     return summary
 
@@ -202,10 +205,11 @@ def identify(config: PrepareConfig) -> Networks:
     )
 
 
-def starts(seconds: float, part_s: float) -> list[float]:
-    """Where the parts of a file begin; a rest of under two seconds belongs to the part before it."""
+def sections(seconds: float, part_s: float) -> list[tuple[float, float]]:
+    """(start, length) of the parts of a file; a rest of under two seconds belongs to the part before it."""
     count = max(1, int((seconds - 2.0) // part_s) + 1)
-    return [round(number * part_s, 3) for number in range(count)]
+    edges = [*(round(number * part_s, 3) for number in range(count)), seconds]
+    return [(a, round(b - a, 3)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
 
 def each(pool: Pool, what: str, tasks: Sequence[Any], known: Sequence[Any] | None = None) -> list[Any]:
@@ -218,9 +222,11 @@ def each(pool: Pool, what: str, tasks: Sequence[Any], known: Sequence[Any] | Non
 
 
 def bar(what: str, steps: Iterator[Any], count: int) -> Iterator[Any]:
-    """A progress bar, where somebody can see it."""
+    """A progress bar, where somebody can see it; a line in a log."""
     from tqdm import tqdm
 
+    if count and not sys.stderr.isatty():
+        print(f"{what}: {count} to do", flush=True)
     return iter(tqdm(steps, total=count, desc=what, unit=what[:-1], disable=None if count else True))
 
 

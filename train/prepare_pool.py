@@ -154,6 +154,8 @@ class Pool:
                 try:
                     yield number, ray.get(reference)
                 except ray.exceptions.RayError as error:
+                    if isinstance(error, OSError):  # a full disk there is one here
+                        raise OSError(error.errno, str(error.strerror)) from None
                     yield number, Failure(f"the cluster lost it {TRIES + 1} times ({type(error).__name__})")
 
 

@@ -24,6 +24,7 @@ from pose.keypoints import Keypoints
 from train.prepare_settings import PrepareConfig
 
 Frame = NDArray[np.uint8]
+SHEET = "contact_sheet.jpg"
 TILE = 160  # pixels, height and width of a tile's picture
 CAPTION = 34
 COLUMNS = 10
@@ -140,12 +141,16 @@ def as_markdown(summary: Mapping[str, Any], identities: Mapping[str, str]) -> st
     return "\n".join(lines) + "\n"
 
 
-def save_report(folder: Path, summary: Mapping[str, Any], identities: Mapping[str, str]) -> None:
-    """Write report.md and report.json."""
-    (folder / "report.json").write_text(
-        json.dumps({**summary, "networks": dict(identities)}, indent=1), encoding="utf-8"
-    )
+def save_report(folder: Path, summary: Mapping[str, Any], identities: Mapping[str, str]) -> bool:
+    """Write report.md and report.json; false if they say so already."""
+    text = json.dumps({**summary, "networks": dict(identities)}, indent=1)
+    target = folder / "report.json"
+    if target.is_file() and (folder / SHEET).is_file() and target.read_text(encoding="utf-8") == text:
+        return False
     (folder / "report.md").write_text(as_markdown(summary, identities), encoding="utf-8")
+    (folder / SHEET).unlink(missing_ok=True)
+    target.write_text(text, encoding="utf-8")
+    return True
 
 
 def thumbnail(frame: Frame, matte: Frame | None, keypoints: Keypoints) -> Frame:

@@ -135,6 +135,8 @@ def put_together(work: Work, track: Track, row: Mapping[str, Any], config: Prepa
         "networks": {"detector": _detector(), **asdict(networks)},
         "settings": key_of("track", *(asdict(part) for part in (config.detect, config.crop, config.sound))),
     }  # fmt: skip
+    if config.detect.matte_every > 1:  # first frame and step of those with a matte of their own; others are blends
+        meta["mattes_at"] = [-start % config.detect.matte_every, config.detect.matte_every]
     sound = None
     if row["sound"]:
         context = round(config.sound.context_s * FPS)

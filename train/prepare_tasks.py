@@ -56,9 +56,18 @@ def examine(work: Work, root: Path, source: str) -> dict[str, Any]:
     return work.save_json("file", key, {"digest": file_digest(path), "media": asdict(media)})
 
 
-def scan(work: Work, root: Path, source: str, digest: str, media: Media, start_s: float, config: PrepareConfig) -> Any:
+def scan(
+    work: Work,
+    root: Path,
+    source: str,
+    digest: str,
+    media: Media,
+    start_s: float,
+    seconds: float,
+    config: PrepareConfig,
+) -> Any:
     """Faces and cuts of one part of a file."""
-    key = key_of("scan", digest, start_s, replace(config.scan, max_minutes=None))
+    key = key_of("scan", digest, start_s, seconds, replace(config.scan, max_minutes=None))
     if (found := work.json("scan", key)) is not None:
         return found
     look = finder()
@@ -66,8 +75,9 @@ def scan(work: Work, root: Path, source: str, digest: str, media: Media, start_s
         faces = look.faces(load_image(root / source)).tolist()
         return work.save_json("scan", key, {"frames": 1, "cuts": [], "errors": [], "samples": [[0, faces]]})
     size = shrunk(media.height, media.width, config.scan.side)
-    left = min(config.scan.part_s, media.seconds - start_s + 0.1)  # containers round their duration
-    scanner = Scanner(root / source, start_s, left, size, config.scan.faces_every, config.scan.cut)
+    last = start_s + seconds >= media.seconds
+    seconds += 0.1 * last  # containers round their duration
+    scanner = Scanner(root / source, start_s, seconds, size, config.scan.faces_every, config.scan.cut)
     factor = media.height / size[0]
     samples = [[number, (look.faces(frame) * factor).round(1).tolist()] for number, frame in scanner]
     assert scanner.result is not None
