@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pose.acoustics import SAMPLE_RATE
 from pose.metrics.control import fitted, mismatched
+from pose.metrics.face import MOMENTS
 from pose.metrics.frechet import frechet_distance
 from pose.metrics.gesture_features import GestureFeatures
 from pose.metrics.suite import MEASURES, Body, Values, measure_against, measure_audio, measure_motion
@@ -93,12 +94,11 @@ def table(takes: list[Take], extractor: GestureFeatures, other: list[Motion] | N
         print(name, file=sys.stderr, flush=True)
         results[name] = [measured(*change(k), Body(takes[k][2]), extractor) for k in range(len(takes))]
     lines = [["measure", "unit", *changes]]
-    true = np.concatenate([values.features["FGD"] for values in results["untouched"]])
-    row = [f"FGD({extractor.name})", ""]
-    for files in results.values():
-        made = np.concatenate([values.features["FGD"] for values in files])
-        row.append(f"{frechet_distance(made, true):.2f}")
-    lines.append(row)
+    for kind, name in (("FGD", f"FGD({extractor.name})"), ("expression FD", f"expression FD({MOMENTS})")):
+        sets = [[values.features[kind] for values in files if kind in values.features] for files in results.values()]
+        if all(sets):  # a recording without a face has no expression FD
+            true = np.concatenate(sets[0])
+            lines.append([name, "", *(f"{frechet_distance(np.concatenate(part), true):.3g}" for part in sets)])
     for measure in MEASURES:
         cells = [cell(files, measure.name, measure.digits) for files in results.values()]
         if set(cells) != {"none"}:
