@@ -2,9 +2,11 @@
 
     python train/autoencoder.py configs/autoencoder.yaml data.folders=[PHOTOS,VIDEOS]
 
-Any folders of photos and videos will do. A checkpoint is a folder that diffusers and avatar/latents.py load, with the
-scale and shift that make its latents zero mean and unit variance. The same command again resumes. Minutes on two CPU
-cores. `train/autoencoder_report.py` measures it. Letters: B pictures, C channels, h w latent size.
+Any folders of photos and videos will do, and shards of train/prepare.py. A checkpoint is a folder that diffusers and
+avatar/latents.py load, with the scale and shift that make its latents zero mean and unit variance. The same command
+again resumes. Minutes on two CPU cores. `train/autoencoder_report.py` measures it.
+
+Letters: B pictures, C channels, h w latent size.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from avatar import latents
 from train.batches import Draws
 from train.config import LoopConfig
 from train.loop import Task, command, say, train
-from train.pictures import CentreCrops, RandomCrops, find_pictures, read_pictures
+from train.pictures import CentreCrops, RandomCrops, gather_pictures
 
 CALIBRATION = 256  # crops whose latents set scale and shift; the mean moves by less than 0.01 with twice as many
 BRANCH = 0.2  # ours: size of a block's own part at the start
@@ -162,10 +164,7 @@ def run(config: AutoencoderConfig) -> Path:
     """Train; returns the best checkpoint."""
     data, loop = config.data, config.loop
     torch.manual_seed(loop.seed)
-    files = find_pictures(data.folders, data.held_out)
-    if not files.train:
-        raise ValueError("every file is held out; give more files or fewer names in data.held_out")
-    pictures = {name: read_pictures(getattr(files, name), data.fps, data.longest) for name in ("train", "val")}
+    pictures = gather_pictures(data.folders, data.held_out, data.fps, data.longest)
     crops = RandomCrops(pictures["train"], data.crop, data.shrink, data.colour, data.swaps)
     calibration = RandomCrops(pictures["train"], data.crop, data.shrink).sample(CALIBRATION, loop.seed)
     vae = build_autoencoder(config, calibration)

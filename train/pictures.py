@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from avatar.data.clips import FPS
+from avatar.data.shards import MANIFEST, ShardFolder
 from avatar.sizes import resize
 from pose.images import load_image, read_video
 
@@ -33,6 +35,28 @@ class PictureFiles:
 
     train: tuple[Path, ...]
     val: tuple[Path, ...]
+
+
+def gather_pictures(
+    folders: Sequence[str | Path], held_out: Sequence[str], fps: float, longest: int
+) -> dict[str, list[Picture]]:
+    """Pictures of the splits "train" and "val": of folders that train/prepare.py wrote by their manifest, of any other
+    folder as `find_pictures` parts it."""
+    shards = [folder for folder in folders if (Path(folder) / MANIFEST).is_file()]
+    plain = [folder for folder in folders if folder not in shards]
+    files = find_pictures(plain, held_out) if plain else PictureFiles((), ())
+    found = {split: read_pictures(getattr(files, split), fps, longest) for split in ("train", "val")}
+    for folder in shards:
+        for clip in ShardFolder(folder):
+            # A repair clip has one true picture, its first.
+            frames = clip.frames(0, 1) if "repair" in clip.meta else clip.frames()[:: max(1, round(FPS / fps))]
+            found[clip.split] += [_limited(frame, longest) for frame in frames]
+    for split, pictures in found.items():
+        if not pictures:
+            raise ValueError(
+                f"there is no picture to {'learn from' if split == 'train' else 'validate on'}; give more"
+            )
+    return found
 
 
 def find_pictures(folders: Sequence[str | Path], held_out: Sequence[str] = (), every: int = 10) -> PictureFiles:
@@ -71,9 +95,17 @@ def read_pictures(paths: Sequence[Path], fps: float, longest: int) -> list[Pictu
         except ValueError as error:
             print(f"left out {path.name}: {error}", file=sys.stderr)
             continue
-        scale = min(1.0, longest / max(photo.shape[:2]))
-        pictures.append(resize(photo, (round(photo.shape[0] * scale), round(photo.shape[1] * scale))))
+        pictures.append(_limited(photo, longest))
     return pictures
+
+
+def _limited(picture: Picture, longest: int) -> Picture:
+    """The picture with its longer side at most `longest`."""
+    return _scaled(picture, min(1.0, longest / max(picture.shape[:2])))
+
+
+def _scaled(picture: Picture, scale: float) -> Picture:
+    return resize(picture, (round(picture.shape[0] * scale), round(picture.shape[1] * scale)))
 
 
 class RandomCrops(Dataset):
@@ -122,7 +154,11 @@ class CentreCrops(Dataset):
     side, so that a validation picture is seen at the size at which the model works."""
 
     def __init__(self, pictures: Sequence[Picture], size: int, short: int) -> None:
-        self.pictures = [_shortened(picture, short) for picture in pictures if min(picture.shape[:2]) >= size]
+        self.pictures = [
+            _scaled(picture, min(1.0, short / min(picture.shape[:2])))
+            for picture in pictures
+            if min(picture.shape[:2]) >= size
+        ]
         self.size = size
 
     def __len__(self) -> int:
@@ -133,8 +169,3 @@ class CentreCrops(Dataset):
         top, left = ((side - self.size) // 2 for side in picture.shape[:2])
         crop = picture[top : top + self.size, left : left + self.size]
         return {"images": torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1) / 255}
-
-
-def _shortened(picture: Picture, short: int) -> Picture:
-    scale = min(1.0, short / min(picture.shape[:2]))
-    return resize(picture, (round(picture.shape[0] * scale), round(picture.shape[1] * scale)))

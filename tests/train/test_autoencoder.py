@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from prepared_clips import write_synthetic
 
 from avatar import latents
 from avatar.video_io import VideoWriter
 from train import autoencoder_report
 from train.autoencoder import AutoencoderConfig, build_autoencoder, edge_loss, main
 from train.config import load_config
-from train.pictures import RandomCrops, find_pictures, read_pictures
+from train.pictures import RandomCrops, find_pictures, gather_pictures, read_pictures
 
 CONFIG = "configs/autoencoder.yaml"
 SMALL = [
@@ -100,6 +101,14 @@ def test_held_out_files_by_name_or_every_tenth(folder):
     assert {path.stem for path in named.val} == {"photo_03", "clip"} and len(named.train) == 12
     tenth = find_pictures([folder])
     assert len([path for path in tenth.val if path.suffix == ".png"]) == 1 and not set(tenth.val) & set(tenth.train)
+
+
+def test_prepared_clips_are_pictures_too(folder, tmp_path):
+    shards = write_synthetic(tmp_path / "shards", clips=4, latent_channels=4, audio=(2, 4, 64))
+    alone = gather_pictures([shards], [], fps=5.0, longest=1280)
+    assert len(alone["train"]) == 3 * 5 and len(alone["val"]) == 5  # 25 frames each, one clip of four for validation
+    both = gather_pictures([shards, folder], ["photo_03"], fps=5.0, longest=48)
+    assert len(both["train"]) > len(alone["train"]) and max(max(p.shape) for p in both["val"]) <= 48
 
 
 def test_blur_costs_edges():
