@@ -41,7 +41,7 @@ COLUMNS = (
 )  # fmt: skip
 STEPS = (5, 10, 25, 50, 0)  # 0: all of the training's, by DDPM as published
 HANDS = ("LeftHand", "RightHand")
-SAMPLERS = 10.0  # seconds of motion that the cost is told for
+PER_S = 10.0  # of motion: what the cost is told for
 
 
 def validation(corpus: Path) -> tuple[Dataset, list[Recording]]:
@@ -69,7 +69,7 @@ def make(pipeline: GesturePipeline, dataset: Dataset, recordings: Sequence[Recor
         motion = pipeline(features, **told(pipeline, clip), **how).motions[0]
         spent, made = spent + time.process_time() - began, made + motion.duration_s
         motion.save(out / f"{recording.name}.npz")
-    return spent / made * SAMPLERS
+    return spent / made * PER_S
 
 
 def references(dataset: Dataset, recordings: Sequence[Recording], out: Path) -> None:
@@ -114,6 +114,7 @@ def print_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def table(args: argparse.Namespace) -> None:
     dataset, recordings = validation(args.corpus)
+    recordings = recordings[:: args.every]
     references(dataset, recordings, args.output)
     rows, cost = [], {}
     for given in args.models:

@@ -85,6 +85,7 @@ class GesturePipeline(DiffusionPipeline):
         steps: int | None = 10,  # what `stream` takes when it is not told; None: all of the training's
         guidance: float = 1.0,  # γ; published for DiffGesture: 1.15
         clip: float | None = None,  # hold clean samples within ± so many deviations
+        smooth: int = 0,  # frames of the smoothing that `stream` does when it is not told; 0 for none
         fidelity: str = "paper",  # "released": the cross-fade of one frame
     ) -> None:
         super().__init__()
@@ -118,6 +119,7 @@ class GesturePipeline(DiffusionPipeline):
             steps=steps,
             guidance=guidance,
             clip=clip,
+            smooth=smooth,
             fidelity=fidelity,
         )
 
@@ -183,8 +185,9 @@ class GesturePipeline(DiffusionPipeline):
         (1 plain, above 1 exaggerated) away from no style, or from `against`, another style: then γ between 0 and 1
         lies between the two; `steps` and `eta` of the scheduler; `seed_motion` that goes before the first frame, such
         as the photo's pose; `stitching` "crossfade" or "outpaint" (windows also grow out of the one before while
-        they are denoised); `keyframes` to pass through; a `stabilizer`; `smooth` the result (Savitzky-Golay, which
-        passes near key frames only). The same speech, seed and choices give the same motion however speech comes cut.
+        they are denoised); `keyframes` to pass through; a `stabilizer`; `smooth` the result (Savitzky-Golay over so
+        many frames, which passes near key frames only; True: 15 as in released code, False: not at all). The same
+        speech, seed and choices give the same motion however speech comes cut.
         """
         for vectors in self._run([speech] if isinstance(speech, SpeechFeatures) else speech, [seed], **choices):
             yield self.representation.decode(vectors[0])
@@ -204,7 +207,7 @@ class GesturePipeline(DiffusionPipeline):
         keyframes: Keyframes | None = None,
         stitching: str = "crossfade",
         stabilizer: Stabilizer | None = None,
-        smooth: bool = False,
+        smooth: bool | int | None = None,
     ) -> Iterator[Tensor]:
         """Normalised vectors (B, n, P) as they are finished."""
         # 1. Check and prepare
@@ -228,7 +231,8 @@ class GesturePipeline(DiffusionPipeline):
         new_share = crossfade_weights(config.seed_frames, self.config.fidelity)
         new_share = torch.ones_like(new_share) if settings.outpaint else new_share
         stitcher = Stitcher(self._first_tail(seed_motion, len(seeds)), new_share)
-        smoother = Smoother() if smooth else None
+        window = self.config.smooth if smooth is None else smooth
+        smoother = None if not window else Smoother() if window is True else Smoother(window)
         # 2. Windows
         windows = speech_windows(speech, self.config.feature_set, self.fps, config.frames, config.seed_frames)
         made, total = 0, None

@@ -86,6 +86,7 @@ class GestureConfig:
     steps: int | None = 25  # of sampling, saved with the pipeline
     guidance: float = 1.0  # γ, saved with the pipeline
     clip: float | None = None  # deviations that sampling holds clean samples within, saved with the pipeline
+    smooth: int = 0  # frames that sampling smooths over, saved with the pipeline; released code: 15 at 20 fps
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self) -> None:
@@ -287,7 +288,7 @@ def run(config: GestureConfig) -> Path:
     model = build_model(config, representation, codec, speech_dim, len(styles) + len(speakers))
     pipeline = GesturePipeline(
         model, scheduler_for("dpm++", model), representation, codec, data.feature_set, styles, speakers,
-        steps=config.steps, guidance=config.guidance, clip=config.clip,
+        steps=config.steps, guidance=config.guidance, clip=config.clip, smooth=config.smooth,
     )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
     frames = model.config.frames
