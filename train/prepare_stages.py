@@ -6,6 +6,8 @@ and returns that name. Letters: F frames, H W size, V frames beside one whose so
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -35,6 +37,7 @@ from train.prepare_tracks import OVAL, Crop, smoothed_keypoints
 Array = NDArray[np.float32]
 Frame = NDArray[np.uint8]
 MATTE_CHUNK = 125  # frames of mattes coded at a time: 115 MB at 1280 x 720
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 SAME_PERSON = 0.7  # share of looked-at frames in which the detector must be at the face that the scan saw
 
 
@@ -66,7 +69,17 @@ def finder() -> PersonDetector:
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)  # one thread: the same sums in the same order on every machine
+    # glibc gives every thread of MediaPipe's graphs a heap of its own and keeps it when they end: eight detectors one
+    # after the other leave 590 MB, with two heaps and `free_memory` 190 MB.
+    if hasattr(_LIBC, "mallopt"):
+        _LIBC.mallopt(-8, 2)  # M_ARENA_MAX
     return PersonDetector()
+
+
+def free_memory() -> None:
+    """Give back to the system what a track has left unused."""
+    if hasattr(_LIBC, "malloc_trim"):
+        _LIBC.malloc_trim(0)
 
 
 def clip_path(work: Work, render_key: str, start: int, suffix: str) -> Path:
@@ -129,6 +142,7 @@ def detect(work: Work, root: Path, track: Track, config: PrepareConfig) -> str:
     finally:
         if detector is not None:
             detector.close()
+            free_memory()
     mattes.end()
     while every and mattes.ready:
         coded.append(encode_video(mattes.taken(MATTE_CHUNK), FPS, MATTE))
