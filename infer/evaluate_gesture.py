@@ -11,9 +11,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,26 +113,25 @@ def measure(jobs: list[Job], processes: int) -> dict[str, str]:
     from tqdm import tqdm
 
     from infer.gesture_files import measure_file
+    from infer.processes import measure_each
 
     broken: dict[str, str] = {}
     with tqdm(total=len(jobs), unit="file", desc="gestures", disable=None) as bar:
-        if processes == 1:
+
+        def ended(job: Job, result: tuple[str, str] | None, error: BaseException | None) -> None:
+            bar.update()
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            why = kind + " ".join(str(error).split()) if result is None else result[1]
+            broken.update({job.name: why} if why else {})
+
+        if processes == 1:  # in this one: no other has to load the libraries
             for job in jobs:
-                name, why = measure_file(job)
-                broken |= {name: why} if why else {}
-                bar.update()
-            return broken
-        # Spawned, because forking a process with compiled and threaded libraries can hang.
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            for done in as_completed([pool.submit(measure_file, job) for job in jobs]):
                 try:
-                    name, why = done.result()
-                except BrokenProcessPool:
-                    raise ValueError(
-                        "a process died, for want of memory perhaps; the same command goes on, --jobs 1 needs least"
-                    ) from None
-                broken |= {name: why} if why else {}
-                bar.update()
+                    ended(job, measure_file(job), None)
+                except Exception as error:  # whatever is wrong with a file, the rest goes on
+                    ended(job, None, error)
+        else:
+            measure_each(measure_file, jobs, processes, ended)
     return broken
 
 

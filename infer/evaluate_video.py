@@ -12,15 +12,14 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
+from infer.processes import measure_each
 from infer.saved_scores import WEIGHTS, Job, Scores, Settings, array, saved_keypoints
 from infer.video_report import DETECTOR, TRUTH, Row, terminal, write
 from infer.video_scores import OTHER_SIZE, score
@@ -125,44 +124,27 @@ def make_jobs(args: argparse.Namespace) -> list[Job]:
     return jobs + [Job(TRUTH, n, path, audio.get(n), None, photos.get(n)) for n, path in real.items()]
 
 
+def measure(settings: Settings, work: Path, job: Job) -> None:
+    """Measure one file, in a process of its own."""
+    score(job, settings, work / job.key(settings))
+
+
 def measure_all(jobs: list[Job], settings: Settings, work: Path, workers: int) -> dict[Job, str]:
-    """Measure what is not measured yet, in parallel; why jobs failed. A process that dies takes no other along."""
+    """Measure what is not measured yet, in parallel; why jobs failed."""
     from tqdm import tqdm
 
-    stems = {job: work / job.key(settings) for job in jobs if job.video.is_file()}
-    broken = {job: f"no such file: {job.video}" for job in jobs if job not in stems}
-    todo = [job for job, stem in stems.items() if not stem.with_suffix(".json").is_file()]
-    with tqdm(total=len(stems), initial=len(stems) - len(todo), unit="video", file=sys.stderr) as bar:
+    broken = {job: f"no such file: {job.video}" for job in jobs if not job.video.is_file()}
+    there = [job for job in jobs if job not in broken]
+    todo = [job for job in there if not (work / job.key(settings)).with_suffix(".json").is_file()]
+    with tqdm(total=len(there), initial=len(there) - len(todo), unit="video", file=sys.stderr) as bar:
 
-        def run(some: list[Job], count: int) -> list[Job]:
-            """Measure these; those that were under way or waiting when a process died come back."""
-            lost = []
-            with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-                futures: dict[Future[None], Job] = {pool.submit(score, job, settings, stems[job]): job for job in some}
-                try:
-                    for future in as_completed(futures):
-                        error = future.exception()
-                        if isinstance(error, BrokenProcessPool):
-                            lost.append(futures[future])
-                            continue
-                        bar.update()
-                        if error is not None:
-                            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-                            broken[futures[future]] = kind + " ".join(str(error).split())
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
-            return lost
+        def ended(job: Job, _: None, error: BaseException | None) -> None:
+            bar.update()
+            if error is not None:
+                kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+                broken[job] = kind + " ".join(str(error).split())
 
-        lost = run(todo, min(workers, len(todo))) if todo else []
-
-        def alone(job: Job) -> None:
-            if run([job], 1):
-                bar.update()
-                broken[job] = "the process that measured it died; is the file damaged, or is memory short?"
-
-        with ThreadPoolExecutor(workers) as threads:  # each waits for a process of its own
-            list(threads.map(alone, lost))
+        measure_each(partial(measure, settings, work), todo, workers, ended)
     return broken
 
 
