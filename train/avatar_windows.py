@@ -25,7 +25,7 @@ from avatar import conditions
 from avatar.data.clips import Clip
 from avatar.data.shards import ShardFolder
 from avatar.models.unet import REGIONS
-from pose.draw import draw_body
+from pose.draw import draw_body, draw_hands
 from train.avatar_prior import PriorCache, render_prior, usable_references
 
 Image = NDArray[np.uint8]
@@ -188,10 +188,12 @@ class AvatarWindows(Dataset):
         box = conditions.scaled_box(
             clip.movement_box, conditions.ENLARGE[0] + enlarge * float(np.ptp(conditions.ENLARGE))
         )
-        moving = kind in ("hands", "body")
-        picture = conditions.pose_map(kind, window if moving else None, shape.frames if moving else 1, clip.size, box)
-        pose = torch.from_numpy(np.round(picture * 255).astype(np.uint8))
-        item["pose"] = pose.expand(-1, shape.frames, -1, -1).contiguous()
+        if kind in ("hands", "body"):
+            item["pose"] = _video((draw_body if kind == "body" else draw_hands)(window))  # as `conditions.pose_map`
+        else:  # stands still
+            picture = conditions.pose_map(kind, None, 1, clip.size, box)
+            pose = torch.from_numpy(np.round(picture * 255).astype(np.uint8))
+            item["pose"] = pose.expand(-1, shape.frames, -1, -1).contiguous()
         item["kind"] = torch.tensor(conditions.KINDS.index(kind))
         clarity = conditions.standardised(clip.clarity[places], drawn.clarity_mean, drawn.clarity_std)
         item["clarity"] = torch.from_numpy(clarity.astype(np.float32))
@@ -205,7 +207,7 @@ class AvatarWindows(Dataset):
         item["regions"] = torch.from_numpy(np.stack([conditions.region_mask(window, name, grid) for name in REGIONS]))
         if shape.heatmaps:
             maps, weights = conditions.hand_heatmaps(window, grid)
-            item["heatmaps"] = torch.from_numpy(maps.astype(np.float16)).transpose(0, 1)
+            item["heatmaps"] = torch.from_numpy(maps).half().transpose(0, 1)
             item["joints"] = torch.from_numpy(weights)
 
         # 6. The prior

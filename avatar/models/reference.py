@@ -188,8 +188,11 @@ class ReferenceNet(StrictLoading, OwnAttention, UNet2DConditionModel):
     def freeze_after_last_tokens(self) -> None:
         """Freezes what follows the last recorded self-attention input: without motion frames (training stage 1) it
         gets no gradient."""
-        last = self.up_blocks[-1].attentions[-1]
+        number = max(n for n, block in enumerate(self.up_blocks) if hasattr(block, "attentions"))
+        last = self.up_blocks[number].attentions[-1]
         block = last.transformer_blocks[-1]
-        for unused in (block.attn1, block.norm2, block.attn2, block.norm3, block.ff, last.proj_out):
+        after = [block.attn1, block.norm2, block.attn2, block.norm3, block.ff, last.proj_out]
+        after += [*(self.up_blocks[number].upsamplers or ()), *self.up_blocks[number + 1 :]]
+        for unused in after:
             if unused is not None:  # without text there is no cross-attention
                 unused.requires_grad_(False)

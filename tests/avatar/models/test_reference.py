@@ -48,9 +48,13 @@ def test_gradients_reach_every_trained_layer(make_unet, sample, checkpointing):
     assert net.conv_in.weight.grad.any()
 
 
-def test_without_motion_frames_the_end_is_frozen(make_unet, sample):
+@pytest.mark.parametrize("fine", ["CrossAttn", ""])  # with attention at the finest level, or without as in `default`
+def test_without_motion_frames_the_end_is_frozen(fine, make_unet, sample):
     """Distributed training refuses parameters that get no gradient."""
-    unet = make_unet()
+    unet = make_unet(
+        down_block_types=(f"{fine}DownBlockMotion", "CrossAttnDownBlockMotion"),
+        up_block_types=("CrossAttnUpBlockMotion", f"{fine}UpBlockMotion"),
+    )
     net = ReferenceNet.matching(unet)
     net.freeze_after_last_tokens()
     unet(sample, 5, reference=net.encode(torch.randn(2, 4, 8, 8))).sample.square().mean().backward()
