@@ -148,6 +148,7 @@ def train(config: Any, task: Task, training: Dataset, validation: Dataset) -> Pa
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             accelerator.load_state(str(last / "training"))
+        accelerator.step = 0  # of micro-steps, which may be others now
         state = json.loads((last / "training" / "state.json").read_text())
         start, best, sums = state["step"], state["best"], Sums(state["sums"])
     if accelerator.is_main_process:
