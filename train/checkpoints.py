@@ -77,6 +77,19 @@ class Averaged:
             self.ema.to(self.parameters[0].device)
 
 
+def plain_names(accelerator: Accelerator) -> None:
+    """Have weights saved under the module's own names: DDP puts its own before them, which one process has not."""
+
+    def save(models: list[nn.Module], weights: list[dict[str, Any]], folder: str) -> None:
+        weights[:] = [{name.removeprefix("module."): x for name, x in state.items()} for state in weights]
+
+    def load(models: list[nn.Module], folder: str) -> None:
+        models[:] = [accelerator.unwrap_model(model) for model in models]
+
+    accelerator.register_save_state_pre_hook(save)
+    accelerator.register_load_state_pre_hook(load)
+
+
 @contextlib.contextmanager
 def whole_weights(module: nn.Module) -> Iterator[None]:
     """Within the block every process holds every weight, also where FSDP keeps a share on each. All must enter."""

@@ -41,6 +41,7 @@ from train.checkpoints import (
     forget_after,
     last_checkpoint,
     link,
+    plain_names,
     same_experiment,
     tidy,
     whole_weights,
@@ -139,6 +140,7 @@ def train(config: Any, task: Task, training: Dataset, validation: Dataset) -> Pa
     averaged = Averaged(task.trained(), loop.ema)
     parameters = [p for p in module.parameters() if p.requires_grad]
     accelerator.register_for_checkpointing(averaged)
+    plain_names(accelerator)
     accelerator.init_trackers("tensorboard")
 
     # 2. Resume
