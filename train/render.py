@@ -128,8 +128,10 @@ def render_part(assets: Path, speech: Path, sound: str, number: int, config: Peo
     from avatar.data.shards import write_clip
     from train.people.performance import perform
 
+    if path.exists():  # another run of the same command was quicker
+        return True
     clip = perform(assets, speech, sound, number, config)
-    unfinished = path.with_suffix(".part")
+    unfinished = path.with_suffix(f".{os.getpid()}.part")
     with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
         write_clip(tar, clip)
     os.replace(unfinished, path)
