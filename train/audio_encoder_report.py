@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from avatar.models.audio_encoder import AudioEncoder
     from train.audio_encoder_data import Labelled
 
-PROBE_FRAMES = 20000  # of the synthetic voices that the probe is trained on
-PENALTIES = (1e-4, 1e-3, 1e-2)  # of the probe's weights; the best on a tenth of the training frames is taken
+PROBE_FRAMES, PROBE_UTTERANCES = 6000, 150  # of the synthetic voices that the probe is trained on
+HELD_OUT_UTTERANCES = 200
+PENALTIES = (1e-3, 1e-2, 1e-1)  # of the probe's weights
 Sample = tuple[str, NDArray[np.float32], tuple[Interval, ...]]  # name, sound (N,), phones
 
 
@@ -60,7 +61,9 @@ def main(argv: list[str] | None = None) -> int:
         held_out = read_corpus(arguments.synthetic) if arguments.synthetic else []
         rows = []
         if held_out:
-            rows.append(phone_errors(network, "held-out synthetic voices", _samples(held_out, "val")))
+            rows.append(
+                phone_errors(network, "held-out synthetic voices", _samples(held_out, "val", HELD_OUT_UTTERANCES))
+            )
         if aligned:
             rows.append(phone_errors(network, "real, aligned", aligned))
         if arguments.spoken:
@@ -68,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         for row in rows:
             print(json.dumps(row))
         if held_out and aligned and not arguments.no_probe:
-            for row in probe_table(arguments.model, _samples(held_out, "train"), aligned):
+            for row in probe_table(arguments.model, _samples(held_out, "train", PROBE_UTTERANCES), aligned):
                 print(json.dumps(row))
         if arguments.save:
             print(save_small(network, Path(arguments.save)))
@@ -107,8 +110,11 @@ def read_spoken(path: str) -> list[Sample]:
     ]
 
 
-def _samples(utterances: Sequence[Labelled], split: str) -> list[Sample]:
-    return [(u.path.stem, u.sound(0.0, u.duration_s), u.phones) for u in utterances if u.split == split]
+def _samples(utterances: Sequence[Labelled], split: str, most: int) -> list[Sample]:
+    """At most so many utterances of a split, evenly out of all."""
+    chosen = [u for u in utterances if u.split == split]
+    chosen = chosen[:: max(1, len(chosen) // most)][:most]
+    return [(u.path.stem, u.sound(0.0, u.duration_s), u.phones) for u in chosen]
 
 
 def phone_errors(network: Any, name: str, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -145,26 +151,39 @@ def edit_distance(true: Sequence[str], read: Sequence[str]) -> int:
 
 
 def probe_table(model: str, synthetic: Sequence[Sample], real: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Viseme accuracy on real frames of probes on log-mel, on each layer and on all of them, in two trainings."""
+    """Viseme accuracy of probes on log-mel, on each layer and on all layers; a row each, a column for each training:
+    synthetic voices to real people, every real recording from all others, the speaker with most frames to the others.
+    """
     from avatar.models.audio_encoder import AudioEncoder
 
-    depth = len(AudioEncoder.from_speech_model(model).layers)
-    sources = {"log-mel": AudioEncoder()}
-    for layers in [(layer,) for layer in range(1, depth + 1)] + [tuple(range(1, depth + 1))]:
-        sources["layer " + "+".join(map(str, layers))] = AudioEncoder.from_speech_model(model, layers=layers)
-    speakers = sorted({_speaker(name) for name, _, _ in real})
-    most = max(speakers, key=lambda s: sum(len(x) for n, x, _ in real if _speaker(n) == s))
+    speakers = np.array([_speaker(name) for name, _, _ in real])
+    lengths = [len(sound) for _, sound, _ in real]
+    most = max(set(speakers), key=lambda name: sum(n for n, who in zip(lengths, speakers, strict=True) if who == name))
     rows = []
-    for name, encoder in sources.items():
-        learned = frames_of(encoder, synthetic, PROBE_FRAMES)
-        tested = {speaker: frames_of(encoder, [r for r in real if _speaker(r[0]) == speaker]) for speaker in speakers}
-        everyone = _joined(list(tested.values()))
-        others = _joined([frames for speaker, frames in tested.items() if speaker != most])
-        rows.append({
-            "states": name, "width": learned[0].shape[1],
-            "synthetic_to_real": round(probe(learned, everyone), 4), "frames": len(everyone[1]),
-            f"{most}_to_other_people": round(probe(tested[most], others), 4), "other_frames": len(others[1]),
-        })  # fmt: skip
+    for encoder in (AudioEncoder(), AudioEncoder.from_speech_model(model)):
+        learned = _joined(frames_of(encoder, synthetic, PROBE_FRAMES))
+        tested = frames_of(encoder, real)
+        layers = range(len(encoder.layers))
+        choices = {f"layer {layer + 1}": slice(layer, layer + 1) for layer in layers} if encoder.layers else {}
+        for name, states in (choices | {"all layers" if choices else "log-mel": slice(None)}).items():
+
+            def chosen(frames: Sequence[tuple[Tensor, Tensor]], states: slice = states) -> tuple[Tensor, Tensor]:
+                all_states, labels = _joined(frames)
+                return all_states[:, :, states].flatten(1), labels
+
+            right = total = 0.0
+            for number, one in enumerate(tested):
+                right += probe(chosen(tested[:number] + tested[number + 1 :]), chosen([one])) * len(one[1])
+                total += len(one[1])
+            by_most = [frames for frames, who in zip(tested, speakers, strict=True) if who == most]
+            by_others = [frames for frames, who in zip(tested, speakers, strict=True) if who != most]
+            rows.append({
+                "states": name, "width": chosen(tested)[0].shape[1], "frames": int(total),
+                "synthetic_to_real": round(probe(chosen([learned]), chosen(tested)), 4),
+                "recording_from_others": round(right / total, 4),
+                f"{most}_to_other_people": round(probe(chosen(by_most), chosen(by_others)), 4),
+                "frames_of_others": len(_joined(by_others)[1]),
+            })  # fmt: skip
     return rows
 
 
@@ -174,24 +193,24 @@ def _speaker(name: str) -> str:
     return "michael" if first in ("acoustic", "cold", "mfa", "michael") else first
 
 
-def frames_of(encoder: AudioEncoder, samples: Sequence[Sample], most: int | None = None) -> tuple[Tensor, Tensor]:
-    """Windowed states (F, D) of video frames and their visemes (F,); `most` picks evenly among the samples."""
+def frames_of(
+    encoder: AudioEncoder, samples: Sequence[Sample], most: int | None = None
+) -> list[tuple[Tensor, Tensor]]:
+    """Of each sample the windows of states (F, W, L, D) of its video frames and their visemes (F,); `most` in all."""
     import torch
 
     from avatar.models.audio_encoder import window_frames
 
-    states, labels = [], []
-    per_sample = most // len(samples) + 1 if most else None
+    found = []
     for number, (_, sound, phones) in enumerate(samples):
-        windows = window_frames(encoder.states(sound), encoder.config.window).flatten(1)
+        windows = window_frames(encoder.states(sound), encoder.config.window)
         times = (np.arange(len(windows)) + 0.5) / encoder.config.fps
         phone = labels_at(phones, times)
         kept = np.flatnonzero((phone != UNKNOWN) & (times < phones[-1].end))
-        if per_sample:
-            kept = np.random.default_rng(number).permutation(kept)[:per_sample]
-        states.append(windows[torch.from_numpy(kept)])
-        labels.append(torch.from_numpy(VISEME_OF[phone[kept]]))
-    return torch.cat(states), torch.cat(labels)
+        if most:
+            kept = np.random.default_rng(number).permutation(kept)[: most // len(samples) + 1]
+        found.append((windows[torch.from_numpy(kept)], torch.from_numpy(VISEME_OF[phone[kept]])))
+    return found
 
 
 def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -201,17 +220,15 @@ def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def probe(learned: tuple[Tensor, Tensor], tested: tuple[Tensor, Tensor]) -> float:
-    """Accuracy on `tested` of a multinomial logistic regression on standardised states, fitted by L-BFGS."""
-    import torch
+    """Accuracy on `tested` of a multinomial logistic regression on standardised states, fitted by L-BFGS.
 
+    The penalty of its weights is the best of PENALTIES on the last tenth of `learned`.
+    """
     states, labels = learned
     mean, deviation = states.mean(0), states.std(0) + 1e-4
     states = (states - mean) / deviation
-    kept_back = torch.arange(len(labels)) % 10 == 0
-    scores = []
-    for penalty in PENALTIES:
-        weights = _fitted(states[~kept_back], labels[~kept_back], penalty)
-        scores.append(_accuracy(weights, states[kept_back], labels[kept_back]))
+    first = len(labels) - max(len(labels) // 10, 1)
+    scores = [_accuracy(_fitted(states[:first], labels[:first], p), states[first:], labels[first:]) for p in PENALTIES]
     weights = _fitted(states, labels, PENALTIES[int(np.argmax(scores))])
     return _accuracy(weights, (tested[0] - mean) / deviation, tested[1])
 
@@ -222,7 +239,7 @@ def _fitted(states: Tensor, labels: Tensor, penalty: float) -> nn.Linear:
 
     linear = nn.Linear(states.shape[1], len(VISEMES))
     nn.init.zeros_(linear.weight), nn.init.zeros_(linear.bias)
-    optimizer = torch.optim.LBFGS(linear.parameters(), max_iter=40, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(linear.parameters(), max_iter=25, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
