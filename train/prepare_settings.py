@@ -28,6 +28,7 @@ class TrackConfig:
     """From faces to stretches with one person."""
 
     second_face: float = 0.5  # a second face of at least this share of the first one's size is a second person; ours
+    print_share: float = 0.5  # a face on another one's chest in fewer of the samples is a print on a shirt; ours
     gap_s: float = 1.0  # a face may be missed for so long (a hand before it, a turn of the head)
     jump: float = 1.0  # face sizes that a face travels between two searches; more is another face
     margin: int = 2  # frames left out beside a cut: resampling mixes up which side they are from
@@ -76,6 +77,7 @@ class FilterConfig:
     face_inside: float = 0.95  # share of the face's points inside the crop, in the median frame
     hands_seen: float = 0.0  # share of frames with at least one hand; 0 keeps talking heads
     sharpness: float = 1.2  # of the face, log(1 + std of the Laplacian at 128²), median; blurred video has less
+    lean: float = 1.0  # radians from upright, median: a picture on its side, as pose/detect.py refuses it in photos
     jump: float = 0.6  # shoulder widths between two frames: a missed cut or a lost person
 
 

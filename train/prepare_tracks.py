@@ -65,7 +65,8 @@ def find_tracks(
 def _scene(samples: Sequence[Faces], start: int, stop: int, least: int, config: TrackConfig) -> list[Stretch]:
     """The stretches between two cuts."""
     if stop - start < least:
-        return [Stretch(start, stop, f"only {max(stop - start, 0)} frames between two cuts")]
+        return [Stretch(start, stop, f"too brief between two cuts: {max(stop - start, 0)} frames")]
+    samples = _without_prints(samples, config)
     states = ["nobody" if not len(s.boxes) else "several" if _second(s, config) else "one" for s in samples]
     # One after the other: runs of the same person, and what lies between them.
     runs: list[list[int]] = []
@@ -88,11 +89,28 @@ def _scene(samples: Sequence[Faces], start: int, stop: int, least: int, config: 
         if first > end:
             found.append(Stretch(end, first, _why(states, samples, end, first)))
         short = last - first < least
-        found.append(Stretch(first, last, f"one person for only {last - first} frames" if short else ""))
+        found.append(Stretch(first, last, f"one person, but too briefly: {last - first} frames" if short else ""))
         end = last
     if end < stop:
         found.append(Stretch(end, stop, _why(states, samples, end, stop)))
     return found
+
+
+def _without_prints(samples: Sequence[Faces], config: TrackConfig) -> list[Faces]:
+    """The samples without faces on the first one's chest, unless most samples show one: a finder sees faces in prints
+    on shirts, but not all the time."""
+    on_chest = []
+    for sample in samples:
+        if not len(sample.boxes):
+            continue
+        size, middle = sample.sizes()[0], (sample.boxes[:, :2] + sample.boxes[:, 2:]) / 2
+        away = (middle - middle[0]) / size
+        on_chest.append((np.abs(away[:, 0]) < 1) & (away[:, 1] > 0.5) & (away[:, 1] < 4))
+    often = np.mean([flags.any() for flags in on_chest]) > config.print_share if on_chest else True
+    if often:
+        return list(samples)
+    flags = iter(on_chest)
+    return [Faces(s.frame, s.boxes[~next(flags)]) if len(s.boxes) else s for s in samples]
 
 
 def _second(sample: Faces, config: TrackConfig) -> bool:
@@ -115,7 +133,7 @@ def _why(states: Sequence[str], samples: Sequence[Faces], start: int, stop: int)
     inside = [state for state, sample in zip(states, samples, strict=True) if start <= sample.frame < stop]
     if "several" in inside:
         people = max(len(s.boxes) for s in samples if start <= s.frame < stop)
-        return f"{people} people of similar size"
+        return f"several people of similar size: {people}"
     return "no face" if inside else "between two people"
 
 
@@ -229,7 +247,10 @@ def judge_keypoints(keypoints: Keypoints, crop: Crop, config: FilterConfig, most
     unit = max(float(np.median(keypoints.shoulder_width())), 8.0)
     middle = keypoints.points[:, 5:7].mean(axis=1)
     step = float(np.linalg.norm(np.diff(middle, axis=0), axis=1).max()) / unit if len(middle) > 1 else 0.0
+    up = middle - face.mean(axis=1)
+    lean = np.abs(np.arctan2(up[:, 0], up[:, 1]))[seen]
     measures = {
+        "lean": float(np.median(lean)) if len(lean) else 0.0,
         "face_seen": float(seen.mean()),
         "face_px": height,
         "face_inside": float(np.median(inside)),
@@ -250,6 +271,8 @@ def judge_keypoints(keypoints: Keypoints, crop: Crop, config: FilterConfig, most
     ]
     if step > config.jump:
         reasons.append(f"the shoulders jump by {step:.2f} shoulder widths, at most {config.jump:g}")
+    if measures["lean"] > config.lean:
+        reasons.append(f"the person lies on the side: {np.degrees(measures['lean']):.0f} degrees; rotate the video")
     if crop.scale > most_enlarged:
         reasons.append(f"too few pixels: enlarged by {crop.scale:.2f}, at most {most_enlarged:g}")
     return Verdict(measures, reasons)

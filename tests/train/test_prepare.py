@@ -88,9 +88,9 @@ def test_every_file_is_accounted_for(prepared):
     assert len(rows) == 10 and report["files"]["left aside by name"] == {".wav": 1}
     refused = {name: " ".join(row["refused"]) for name, row in rows.items() if not row["clips"]}
     for name, reason in {
-        "two.mp4": "2 people of similar size",
+        "two.mp4": "several people of similar size",
         "nobody.mkv": "no face",
-        "brief.mp4": "only 9 frames",
+        "brief.mp4": "too brief",
         "empty.mp4": "the file is empty",
         "text.avi": "not a video",
         "cut.mp4": "not a video|no frame can be decoded|damaged",
