@@ -15,7 +15,7 @@ from pose.models.holistic import HolisticDiffusion
 from pose.models.motion_codec import MotionCodec
 from train.windows import GestureWindows
 
-WINDOWS = 512  # that the statistics are taken from: covariances of a few dozen axes want no more
+WINDOWS = 1024  # that the statistics are taken from: covariances of a hundred axes want no more
 
 
 @torch.no_grad()
@@ -62,7 +62,11 @@ def set_guess(guess: GaussianGuess, windows: Tensor, styles: Tensor) -> None:
         guess.loudness.copy_(solve @ (energy - energy.mean()))
         values[:, 0] -= styles @ guess.shift * frames**0.5
         values[:, 1:] *= (-0.5 * styles @ guess.loudness).exp()[:, None, None]
-    guess.variance.copy_(values.square().mean(0))
+    # What stands still differs between people in other joints than those that move: each cosine has its own axes.
+    by_cosine = values.transpose(0, 1)
+    variance, turns = torch.linalg.eigh((by_cosine.transpose(1, 2) @ by_cosine).double() / len(values))
+    guess.variance.copy_(variance.clamp(min=0))
+    guess.turns.copy_(turns)
 
 
 def _set_first(first: nn.Linear, guess: GaussianGuess) -> None:
