@@ -81,7 +81,7 @@ def plain_names(accelerator: Accelerator) -> None:
     """Have weights saved under the module's own names: DDP puts its own before them, which one process has not."""
 
     def save(models: list[nn.Module], weights: list[dict[str, Any]], folder: str) -> None:
-        weights[:] = [{name.removeprefix("module."): x for name, x in state.items()} for state in weights]
+        weights[:] = [{name.removeprefix("module."): x.contiguous() for name, x in state.items()} for state in weights]
 
     def load(models: list[nn.Module], folder: str) -> None:
         models[:] = [accelerator.unwrap_model(model) for model in models]
