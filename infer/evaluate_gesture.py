@@ -14,13 +14,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infer.command_line import Parser
+
 if TYPE_CHECKING:
     from infer.gesture_files import Job
     from pose.metrics.suite import Values
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="evaluate.py gesture", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("generated", type=Path, help="motions: .bvh, .npz of Motion.save, .npz of BEAT2")

@@ -15,10 +15,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
+from infer.command_line import Parser
 from infer.processes import measure_each
 from infer.saved_scores import WEIGHTS, Job, Scores, Settings, array, saved_keypoints
 from infer.video_report import DETECTOR, TRUTH, Row, terminal, write
@@ -30,13 +31,6 @@ SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac", *VIDEOS)
 PAIRED = ("psnr", "mse", "mae", "ssim", "ms_ssim")
 LIPS = ("lip_r", "lip_best", "lip_lag")
 SAME = 1e-3  # loudness that differs by less at every frame is the same recording
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; see --help")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

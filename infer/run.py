@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from infer.command_line import Parser
 
 if TYPE_CHECKING:
     from pose.pipeline import GesturePipeline
@@ -22,13 +24,6 @@ T = TypeVar("T")
 
 # Measured on two cores at 512²; only for the estimate of --dry-run.
 START_S, FRAMES_PER_SECOND = 6.0, 40.0
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; see --help")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -199,7 +194,8 @@ def run(args: argparse.Namespace) -> str:
     # 4. Frames, written as they come. Of a model, each window depends on the one before: it cannot be taken up again.
     key = None
     if pipeline is None:
-        settings = (disclosure(), size, args.fps, args.seed, args.gesture_model, args.style, args.speaker, args.speech_model)
+        gesture = (args.gesture_model, args.style, args.speaker, args.speech_model)
+        settings = (disclosure(), size, args.fps, args.seed, *gesture)
         key = work_key(settings, (args.image, args.audio, args.motion_in, args.driving))
     with ExitStack() as stack:
         sound = stack.enter_context(playable_sound(args.audio, speech))
