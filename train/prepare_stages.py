@@ -117,7 +117,6 @@ def _frames(root: Path, track: Track, size: tuple[int, int], crop: Crop | None =
 
 def detect(work: Work, root: Path, track: Track, config: PrepareConfig) -> str:
     """Keypoints, depth and mattes of a track, in pixels of the file; returns their name."""
-
     settings = config.detect
     key = key_of("detect", track.file, track.start_s, track.frames, settings.side, settings.matte_every)
     if work.path("detect", key, ".npz").exists():
@@ -136,7 +135,7 @@ def detect(work: Work, root: Path, track: Track, config: PrepareConfig) -> str:
     try:
         for detection in found:
             mattes.add(detection.matte[0])
-            parts.append(replace(detection, matte=detection.matte[:, :0, :0]))
+            parts.append(replace(detection, matte=np.zeros((1, 0, 0), np.float32)))  # mattes of a minute are 5 GB
             while every and len(mattes.ready) >= MATTE_CHUNK:
                 coded.append(encode_video(mattes.taken(MATTE_CHUNK), FPS, MATTE))
     finally:
@@ -194,7 +193,6 @@ def _as_bytes(matte: Array) -> Frame:
 
 def _mattes(work: Work, key: str, track: Track, side: int) -> Iterator[Frame]:
     """Mattes (H, W) of a track one by one, at the size of detection."""
-
     size = shrunk(track.media.height, track.media.width, side)
     with np.load(work.path("detect", key, ".npz")) as file:
         for name in sorted(name for name in file.files if name.startswith("matte_")):
@@ -203,7 +201,6 @@ def _mattes(work: Work, key: str, track: Track, side: int) -> Iterator[Frame]:
 
 def followed(keypoints: Keypoints, track: Track) -> bool:
     """Whether the detector was at the faces that the scan saw."""
-
     near = []
     for frame, (x0, y0, x1, y1) in track.faces:
         if frame < len(keypoints) and keypoints.confidence[frame, OVAL].max() > 0:
@@ -214,7 +211,6 @@ def followed(keypoints: Keypoints, track: Track) -> bool:
 
 def hear(work: Work, root: Path, track: Track, keypoints: Keypoints, config: PrepareConfig) -> dict[str, Any]:
     """The track's sound with context: its name, frames of context, measures, and the reason against it."""
-
     settings = config.sound
     if not track.media.sound:
         return {"key": "", "before": 0, "measures": {}, "reason": "silent: the file has no sound"}
@@ -292,7 +288,6 @@ def render(
     config: PrepareConfig,
 ) -> str:
     """Pixels, mattes, clarity and identity crops of clips; returns the name of their folder."""
-
     smooth = config.detect.smooth
     key = key_of("render", detect_key, smooth, asdict(crop), ranges, config.crop.identity_side)
     if work.path("render", key).exists():
@@ -355,7 +350,6 @@ def render(
 
 def part_boxes(keypoints: Keypoints) -> Array:
     """Boxes (F, 3, 4) of face, left and right hand."""
-
     return np.concatenate([region_boxes(keypoints, "face"), region_boxes(keypoints, "hands")], axis=1)
 
 
