@@ -98,7 +98,9 @@ def table(takes: list[Take], extractor: GestureFeatures, other: list[Motion] | N
         sets = [[values.features[kind] for values in files if kind in values.features] for files in results.values()]
         if all(sets):  # a recording without a face has no expression FD
             true = np.concatenate(sets[0])
-            lines.append([name, "", *(f"{frechet_distance(np.concatenate(part), true):.3g}" for part in sets)])
+            lines.append(
+                [name, "", *(f"{round(frechet_distance(np.concatenate(part), true), 9):.3g}" for part in sets)]
+            )
     for measure in MEASURES:
         cells = [cell(files, measure.name, measure.digits) for files in results.values()]
         if set(cells) != {"none"}:

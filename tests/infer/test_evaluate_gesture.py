@@ -130,6 +130,9 @@ def test_other_input_is_not_taken_for_kept(folders, tmp_path):
         (lambda root, tmp: ["gesture", str(root / "made"), "--audio", str(root / "true")], "holds no .wav"),
         (lambda root, tmp: ["gesture", str(root / "made" / "8_cut_0_1_1.npz")], "none of 1 files could be measured"),
         (lambda root, tmp: [*arguments(root, tmp)[:-2], "--extractor", str(tmp)], "no GestureFeatures"),
+        (lambda root, tmp: [*arguments(root, tmp), "--jobs", "0"], "--jobs must be at least 1"),
+        (lambda root, tmp: ["gesture"], "required: generated"),
+        (lambda root, tmp: [*arguments(root, tmp), "--expression", str(tmp / "no.pth")], "does not exist"),
         (lambda root, tmp: ["motion"], "gesture or video"),
     ],
 )
