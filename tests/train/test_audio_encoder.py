@@ -162,7 +162,7 @@ def test_probe_learns_what_is_linear():
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(600, 8, generator=generator)
     labels = states[:, :3].argmax(1)
-    assert probe((states[:400], labels[:400]), (states[400:], labels[400:])) > 0.93
+    assert probe((states[:400], labels[:400]), (states[400:], labels[400:])) > 0.9
     assert probe((states[:400], labels[:400]), (torch.randn(200, 8, generator=generator), labels[400:])) < 0.5
 
 
