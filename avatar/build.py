@@ -71,7 +71,7 @@ def build_pipeline(config: Mapping[str, Any]) -> AvatarPipeline:
         reference,
         _built(PoseEncoder, {"out_channels": unet.config.block_out_channels[0]} | part["pose_encoder"]),
         audio_encoder,
-        _autoencoder(part["vae"]),
+        build_autoencoder(part["vae"]),
         _scheduler(part["scheduler"]),
         identity_encoder,
         **part["pipeline"],
@@ -101,7 +101,9 @@ def located(source: str) -> str:
     return str(folder)
 
 
-def _autoencoder(arguments: dict[str, Any]) -> AutoencoderKL | AutoencoderTiny:
+def build_autoencoder(section: Mapping[str, Any]) -> AutoencoderKL | AutoencoderTiny:
+    """The autoencoder of a description's section `vae`."""
+    arguments = dict(section)
     name = arguments.pop("class", "AutoencoderKL")
     if "from" in arguments:
         return load_autoencoder(name, located(arguments["from"]))

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         from train.prepare_settings import PrepareConfig
 
         config = load_config(PrepareConfig, args.config, args.changes)
+        config = replace(config, audio=existing(config.audio), vae=existing(config.vae))
         check_folders(args.raw, args.output)
         with Pool(args.processes, args.ray) as pool:
             summary = prepare(args.raw, args.output, config, pool)
@@ -59,6 +60,14 @@ def main(argv: list[str] | None = None) -> int:
     splits = ", ".join(f"{s['clips']} clips ({s['seconds']:g} s) to {n}" for n, s in summary["splits"].items())
     print(f"{splits}; {time.monotonic() - began:.0f} s; read {args.output / 'report.md'}")
     return 0
+
+
+def existing(path: str | None) -> str | None:
+    """A path that other processes and machines find too; descriptions of ours also from outside the repository."""
+    for folder in (Path(), DEFAULT_CONFIG.parents[1]):
+        if path is not None and (folder / path).exists():
+            return str((folder / path).resolve())
+    return path
 
 
 def check_folders(raw: Path, output: Path) -> None:
@@ -95,7 +104,7 @@ def prepare(raw: Path, output: Path, config: PrepareConfig, pool: Pool) -> dict[
 
     # 1. What each file is
     found = each(pool, "files", [(examine, (work, raw, source)) for source in sources])
-    files = {
+    files: dict[str, dict[str, Any]] = {
         source: {
             "name": source,
             "kind": "photo" if Path(source).suffix.lower() in PHOTOS else "video",

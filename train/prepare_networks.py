@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import yaml
 
-from avatar import build
+from avatar.build import build_autoencoder, located
 from avatar.latents import AUTOENCODERS, Autoencoder, load_autoencoder
 from avatar.models.audio_encoder import AudioEncoder
 
@@ -37,7 +37,9 @@ def load_audio(path: str, device: str = "cpu") -> AudioEncoder:
     if Path(path).suffix in (".yaml", ".yml"):
         section = _section(path, "audio_encoder")
         source = section.pop("from", None)
-        encoder = AudioEncoder(**section) if source is None else AudioEncoder.from_speech_model(source, **section)
+        encoder = (
+            AudioEncoder(**section) if source is None else AudioEncoder.from_speech_model(located(source), **section)
+        )
     else:
         folder = Path(path) / "audio_encoder" if (Path(path) / "model_index.json").is_file() else Path(path)
         own = folder / "config.json"
@@ -54,7 +56,7 @@ def load_vae(path: str, device: str = "cpu") -> Autoencoder:
     if Path(path).suffix in (".yaml", ".yml"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            vae = build._autoencoder(_section(path, "vae"))
+            vae = build_autoencoder(_section(path, "vae"))
     else:
         folder = Path(path)
         if (folder / "model_index.json").is_file():

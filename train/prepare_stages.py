@@ -37,7 +37,7 @@ from train.prepare_tracks import OVAL, Crop, smoothed_keypoints
 Array = NDArray[np.float32]
 Frame = NDArray[np.uint8]
 MATTE_CHUNK = 125  # frames of mattes coded at a time: 115 MB at 1280 x 720
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_LIBC: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 SAME_PERSON = 0.7  # share of looked-at frames in which the detector must be at the face that the scan saw
 
 
@@ -292,7 +292,6 @@ def render(
     key = key_of("render", detect_key, smooth, asdict(crop), ranges, config.crop.identity_side)
     if work.path("render", key).exists():
         return key
-    boxes = part_boxes(keypoints)
     pictures = _frames(root, track, (track.media.height, track.media.width), crop)
     mattes = _mattes(work, detect_key, track, config.detect.side) if config.detect.matte_every else None
     matte_size = shrunk(track.media.height, track.media.width, config.detect.side)
@@ -318,34 +317,38 @@ def render(
                             smaller, to_source, crop.size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE
                         )
                 number += 1
-            part, stem = keypoints[start:stop], folder / f"{start:06d}"
-            stem.with_suffix(".mp4").write_bytes(encode_video(frames, FPS))
-            if mattes is not None:
-                stem.with_suffix(".matte.mp4").write_bytes(encode_video(alpha, FPS, MATTE))
-            side, strips = config.crop.identity_side, []
-            sharpness = np.full(stop - start, np.nan, np.float32)
-            for frame, image in enumerate(frames):
-                around = boxes[start + frame]
-                if np.isfinite(around[0, 0]):
-                    face = cv2.cvtColor(square_crop(image, around[0], 128), cv2.COLOR_RGB2GRAY)
-                    sharpness[frame] = np.log1p(cv2.Laplacian(face, cv2.CV_32F).std())
-                if side:
-                    black = np.zeros((side, side, 3), np.uint8)
-                    crops = [square_crop(image, box, side) if np.isfinite(box[0]) else black for box in around]
-                    strips.append(encode_jpeg(np.concatenate(crops, axis=1)))
-            middle = (stop - start) // 2
-            shown = thumbnail(frames[middle], None if mattes is None else alpha[middle], part[middle : middle + 1])
-            with open(stem.with_suffix(".npz"), "wb") as file:
-                np.savez(
-                    file,
-                    clarity=hand_clarity(frames, part),
-                    sharpness=sharpness,
-                    crops=np.frombuffer(b"".join(strips), np.uint8),
-                    lengths=np.array([len(strip) for strip in strips], np.int64),
-                    thumbnail=shown,
-                )
+            shown = alpha if mattes is not None else None
+            _save_clip(folder / f"{start:06d}", frames, shown, keypoints[start:stop], config.crop.identity_side)
     pictures.close()  # type: ignore[attr-defined]
     return key
+
+
+def _save_clip(stem: Path, frames: Frame, mattes: Frame | None, keypoints: Keypoints, side: int) -> None:
+    """What is made of a clip's pixels (F, H, W, 3), under names that begin with `stem`."""
+    stem.with_suffix(".mp4").write_bytes(encode_video(frames, FPS))
+    if mattes is not None:
+        stem.with_suffix(".matte.mp4").write_bytes(encode_video(mattes, FPS, MATTE))
+    sharpness = np.full(len(frames), np.nan, np.float32)
+    strips: list[bytes] = []
+    black = np.zeros((side, side, 3), np.uint8)
+    for number, (image, boxes) in enumerate(zip(frames, part_boxes(keypoints), strict=True)):
+        if np.isfinite(boxes[0, 0]):
+            face = cv2.cvtColor(square_crop(image, boxes[0], 128), cv2.COLOR_RGB2GRAY)
+            sharpness[number] = np.log1p(cv2.Laplacian(face, cv2.CV_32F).std())
+        if side:
+            crops = [square_crop(image, box, side) if np.isfinite(box[0]) else black for box in boxes]
+            strips.append(encode_jpeg(np.concatenate(crops, axis=1)))
+    middle = len(frames) // 2
+    matte = None if mattes is None else mattes[middle]
+    with open(stem.with_suffix(".npz"), "wb") as file:
+        np.savez(
+            file,
+            clarity=hand_clarity(frames, keypoints),
+            sharpness=sharpness,
+            crops=np.frombuffer(b"".join(strips), np.uint8),
+            lengths=np.array([len(strip) for strip in strips], np.int64),
+            thumbnail=thumbnail(frames[middle], matte, keypoints[middle : middle + 1]),
+        )
 
 
 def part_boxes(keypoints: Keypoints) -> Array:

@@ -120,7 +120,7 @@ def tracks_of(
 
 def track_key(track: Track, config: PrepareConfig, networks: Networks) -> str:
     """The name of all that `prepare_track` finds out."""
-    settings = [config.detect, config.crop, config.filter, config.sound]
+    settings: list[Any] = [config.detect, config.crop, config.filter, config.sound]
     return key_of("track", asdict(track), [asdict(part) for part in settings], asdict(networks))
 
 

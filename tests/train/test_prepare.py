@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = [
     "crop.size=192", "scan.side=384", "detect.side=384", "detect.matte_every=13", "filter.face_px=20",
     "crop.most_enlarged=4", "split.val_names=[portrait]", "crop.identity_side=32", "shard_mb=1",
+    "audio=configs/model_tiny.yaml", "vae=null",
 ]  # fmt: skip
 FRAMES = 25  # the shortest clip
 
@@ -61,7 +62,7 @@ def raw(tmp_path_factory, babble):
 
 
 def prepare(raw, output, *changes):
-    return main([str(raw), str(output), *SETTINGS, "audio=configs/model_tiny.yaml", *changes])
+    return main([str(raw), str(output), *SETTINGS, *changes])
 
 
 def shards(folder):
@@ -69,17 +70,10 @@ def shards(folder):
 
 
 @pytest.fixture(scope="module")
-def prepared(raw, tmp_path_factory, monkeypatch_module):
+def prepared(raw, tmp_path_factory):
     output = tmp_path_factory.mktemp("prepared") / "out"
     assert prepare(raw, output) == 0
     return output
-
-
-@pytest.fixture(scope="module")
-def monkeypatch_module():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        yield patch
 
 
 def test_every_file_is_accounted_for(prepared):
@@ -194,7 +188,7 @@ def test_a_changed_setting_makes_again_what_depends_on_it(raw, prepared, tmp_pat
 def test_killed_and_resumed_gives_the_same_shards(raw, prepared, tmp_path):
     command = [sys.executable, str(ROOT / "train" / "prepare.py"), str(raw), str(tmp_path), *SETTINGS]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    running = subprocess.Popen([*command, "audio=configs/model_tiny.yaml"], cwd=ROOT, env=environment)
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment)
     while not list(tmp_path.glob("work/detect/*/*.npz")) and running.poll() is None:
         time.sleep(0.02)
     running.send_signal(signal.SIGKILL)
@@ -234,7 +228,7 @@ def test_wrong_settings_are_refused_in_one_line(tmp_path, capsys):
         ("vae=nowhere", "holds no autoencoder"),
         ("split.by=colour", "file or folder"),
     ):
-        assert main([str(tmp_path), str(tmp_path / "out"), "audio=null", change]) == 2
+        assert main([str(tmp_path), str(tmp_path / "out"), "audio=null", "vae=null", change]) == 2
         said = capsys.readouterr().err
         assert message in said and said.count("\n") == 1, change
 
