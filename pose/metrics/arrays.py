@@ -35,3 +35,9 @@ def known(variant: str, variants: tuple[str, ...]) -> None:
     """Refuse a variant that does not exist."""
     if variant not in variants:
         raise ValueError(f"variant must be one of {', '.join(variants)}, got {variant!r}")
+
+
+def positive(value: float, name: str) -> None:
+    """Refuse a rate, width or duration that is 0, negative or NaN: it would make a score of 0 or nonsense."""
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0, got {value}")

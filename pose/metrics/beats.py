@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.signal import argrelextrema, find_peaks
 
 from pose.acoustics import SAMPLE_RATE
-from pose.metrics.arrays import Double, finite, known
+from pose.metrics.arrays import Double, finite, known, positive
 from pose.metrics.onsets import audio_beats
 
 EULER_VARIANTS = ("beat_v1", "beat_v1_clock", "beat_v1_corrected")
@@ -34,6 +34,7 @@ ARM_CHANGES = (6.0181e-5, 5.1597e-5, 2.1344e-4, 2.1899e-4)  # TalkSHOW's mean ch
 
 def alignment(audio: ArrayLike, motion: ArrayLike, sigma: float) -> float:
     """The score of audio beats (B,) and motion beats (M,), both in seconds on one clock."""
+    positive(sigma, "sigma")
     for given, kind in ((audio, "audio"), (motion, "motion")):
         if not np.size(given):
             raise ValueError(f"no {kind} beats")
@@ -59,6 +60,9 @@ def beat_align_euler(
     the differences of angles are taken the short way round.
     """
     known(variant, EULER_VARIANTS)
+    positive(fps, "fps")
+    if not 0 <= start_s < end_s:
+        raise ValueError(f"the measured part must be 0 <= start_s < end_s, got {start_s} to {end_s}")
     samples = finite(waveform, "waveform", dimensions=1)[int(start_s * SAMPLE_RATE) : int(end_s * SAMPLE_RATE)]
     values = finite(euler, "euler", dimensions=2, least=2)
     if values.shape[1] != 141:
@@ -92,10 +96,13 @@ def beat_consistency_positions(
     later ones). No joint with beats is an error in all variants.
     """
     known(variant, POSITION_VARIANTS)
+    positive(fps, "fps")
     values = finite(positions, "positions", dimensions=(2, 3))
     frames = len(values)
     if frames <= 2 * EDGE_FRAMES + 15:
         raise ValueError(f"{frames} frames: after 60 at both ends too few are left, at least {2 * EDGE_FRAMES + 16}")
+    if values[0].size % 3 or not joints or not 0 <= min(joints) <= max(joints) < values[0].size // 3:
+        raise ValueError(f"joints {tuple(joints)} must be among the triples of positions {values.shape}")
     speed = np.linalg.norm(np.gradient(values.reshape(frames, -1, 3), 1.0 / fps, axis=0), axis=-1)
     if mean_speed is None and variant == "emage_2024":
         raise ValueError("variant 'emage_2024' needs mean_speed (J,), the mean speed of each joint in the data")
@@ -112,7 +119,7 @@ def beat_consistency_positions(
     start, end = 2 * SAMPLE_RATE, int((frames - EDGE_FRAMES) / 30 * SAMPLE_RATE)
     if fps != 30:
         start, end = int(EDGE_FRAMES / fps * SAMPLE_RATE), int((frames - EDGE_FRAMES) / fps * SAMPLE_RATE)
-    heard = audio_beats(np.asarray(waveform)[start:end])
+    heard = audio_beats(finite(waveform, "waveform", dimensions=1)[start:end])
     scores = []
     for joint in joints:
         minima = _minima(speed[middle, joint], 7)
@@ -137,9 +144,12 @@ def beat_consistency_arms(waveforms: Sequence[ArrayLike], positions: Sequence[Ar
     """
     if len(waveforms) != len(positions) or not len(positions):
         raise ValueError(f"one waveform a motion is needed, got {len(waveforms)} and {len(positions)}")
+    positive(fps, "fps")
     total, count = 0.0, 0
     for number, (waveform, motion) in enumerate(zip(waveforms, positions, strict=True)):
         points = finite(motion, f"motion {number}", dimensions=3, least=4)
+        if points.shape[1] < 22 or points.shape[2] != 3:
+            raise ValueError(f"motion {number} must be (F, J, 3) with SMPL-X's joints 0 to 21, got {points.shape}")
         ends, starts = points[:, [16, 17, 18, 19, 20, 21]], points[:, [13, 14, 16, 17, 18, 19]]
         bones = ends - starts
         angle = np.arccos(np.clip((bones[:, 2:] * bones[:, :-2]).sum(-1), -1, 1)) / np.pi
@@ -170,6 +180,7 @@ def beat_consistency_expression(
     """
     if len(waveforms) != len(coefficients) or not len(coefficients):
         raise ValueError(f"one waveform a face is needed, got {len(waveforms)} and {len(coefficients)}")
+    positive(fps, "fps")
     changes = [np.abs(np.diff(finite(c, "coefficients", dimensions=2, least=4), axis=0)) for c in coefficients]
     mean = np.mean([change.mean(0) for change in changes], axis=0)
     moves = mean > 0

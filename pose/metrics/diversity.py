@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pose.metrics.arrays import finite, known, same_shape
 
@@ -17,19 +17,22 @@ PAIR_CHUNK = 50  # clips; DiffSHEG after Ye et al. (ECCV 2022)
 LATENT_PAIRS = 500
 
 
-def l1_diversity(clips: Sequence[ArrayLike], variant: str = "emage") -> float:
+def l1_diversity(clips: Sequence[ArrayLike] | NDArray, variant: str = "emage") -> float:
     """BEAT's L1div: sum over frames and numbers of |x - mean of the clip|, divided by the number of all frames.
 
     "emage": clips (F, D), in the papers positions of 55 joints in metres, whole files. "beat": clips (W, F, D), the
-    windows of one file laid end to end, in the papers 141 Euler angles in degrees, 34 frames every 10.
+    windows of one file laid end to end, in the papers 141 Euler angles in degrees, 34 frames every 10; or laid so
+    already, (F, D). A single array (F, D) is one clip.
     The unit is that of the input times D: numbers of different widths cannot be compared.
     """
     known(variant, ("emage", "beat"))
-    if not clips:
+    if isinstance(clips, np.ndarray) and clips.ndim == 2:
+        clips = [clips]
+    if not len(clips):
         raise ValueError("no clips; pass at least one")
     total, frames = 0.0, 0
     for number, clip in enumerate(clips):
-        values = finite(clip, f"clip {number}", dimensions=3 if variant == "beat" else 2)
+        values = finite(clip, f"clip {number}", dimensions=(2, 3) if variant == "beat" else 2)
         values = values.reshape(-1, values.shape[-1])
         values = values - values[0]  # a constant then has exactly 0: the mean of equal numbers is rounded
         total += np.abs(values - values.mean(0)).sum()

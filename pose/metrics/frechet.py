@@ -56,6 +56,12 @@ def gaussian_distance(
     known(variant, VARIANTS)
     mean1, mean2 = (finite(mean, "mean", dimensions=1) for mean in (mean1, mean2))
     covariance1, covariance2 = (finite(c, "covariance", dimensions=2) for c in (covariance1, covariance2))
+    width = len(mean1)
+    if len(mean2) != width or {covariance1.shape, covariance2.shape} != {(width, width)}:
+        raise ValueError(
+            f"means (D,) and covariances (D, D) must have one D, got {mean1.shape}, {covariance1.shape}, "
+            f"{mean2.shape}, {covariance2.shape}"
+        )
     shift = mean1 - mean2
     if variant == "symmetric":
         return _symmetric(shift, _factor(covariance1), _factor(covariance2))

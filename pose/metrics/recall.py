@@ -31,7 +31,7 @@ def srgr(
     known(variant, ("beat_v1", "emage_evaltools"))
     a, b = finite(predicted, "predicted", dimensions=(2, 3)), finite(target, "target", dimensions=(2, 3))
     same_shape(a, b, "predicted and target")
-    if a[0].size % joints:
+    if joints < 1 or a[0].size % joints:
         raise ValueError(f"{a[0].size} numbers a frame are not a multiple of {joints} joints")
     difference = (a - b).reshape(len(a), joints, -1)
     distance = np.abs(difference).sum(-1) if variant == "beat_v1" else np.linalg.norm(difference, axis=-1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pose.metrics.arrays import Double, finite, known
+from pose.metrics.arrays import Double, finite, known, positive
 from pose.rotations import matrix_to_axis_angle
 
 FOOT_HEIGHT = 3.0  # cm above the lowest place of the foot in the clip: a foot in contact; by hand
@@ -19,6 +19,7 @@ HAND_REACH = 10.0  # cm between the wrists' palms: hands that touch or fold; by 
 
 def speeds(positions: ArrayLike, fps: float) -> Double:
     """(F - 1, J) cm/s of positions (F, J, 3)."""
+    positive(fps, "fps")
     values = finite(positions, "positions", dimensions=3, least=2)
     return np.linalg.norm(np.diff(values, axis=0), axis=-1) * fps
 
@@ -28,6 +29,7 @@ def jerk(positions: ArrayLike, fps: float, variant: str = "mean") -> float:
 
     "mean": in m/s³, as in the GENEA evaluations. "jitter": in 100 m/s³, the unit of TransPose and SmoothSync.
     """
+    positive(fps, "fps")
     known(variant, ("mean", "jitter"))
     values = finite(positions, "positions", dimensions=3, least=4)
     mean = np.linalg.norm(np.diff(values, n=3, axis=0), axis=-1).mean() * fps**3 / 100.0
@@ -36,6 +38,7 @@ def jerk(positions: ArrayLike, fps: float, variant: str = "mean") -> float:
 
 def acceleration(positions: ArrayLike, fps: float) -> float:
     """Mean length of the second derivative, m/s²."""
+    positive(fps, "fps")
     values = finite(positions, "positions", dimensions=3, least=3)
     return float(np.linalg.norm(np.diff(values, n=2, axis=0), axis=-1).mean() * fps**2 / 100.0)
 
@@ -45,6 +48,7 @@ def foot_sliding(feet: ArrayLike, fps: float) -> float:
 
     A foot stands while it is within 3 cm of its lowest place (2nd percentile) and slower than 30 cm/s vertically.
     """
+    positive(fps, "fps")
     values = finite(feet, "feet", dimensions=3, least=2)
     floor = np.percentile(values[..., 1], 2, axis=0)
     change = np.diff(values, axis=0) * fps
@@ -59,6 +63,7 @@ def hand_sliding(hands: ArrayLike, fps: float) -> float:
 
     Hands that are folded or hold each other should move as one.
     """
+    positive(fps, "fps")
     values = finite(hands, "hands", dimensions=3, least=2)
     between = values[:, 0] - values[:, 1]
     touching = np.linalg.norm(between, axis=-1) < HAND_REACH

@@ -75,6 +75,14 @@ def test_diversity_of_a_constant_is_zero():
     assert diversity.multimodality(clip, clip) == 0
 
 
+def test_a_single_array_is_one_clip():
+    clip = RANDOM.normal(size=(60, 12))
+    assert diversity.l1_diversity(clip) == diversity.l1_diversity([clip]) == diversity.l1_diversity(clip, "beat")
+    windows = clip.reshape(5, 12, 12)
+    assert diversity.l1_diversity([windows], "beat") == diversity.l1_diversity(clip)
+    assert diversity.l1_diversity(windows) == diversity.l1_diversity(list(windows))
+
+
 def test_diversity_does_not_depend_on_order():
     clips = RANDOM.normal(size=(50, 20, 6))
     order = RANDOM.permutation(50)
@@ -232,6 +240,17 @@ def test_empty_and_misfitting_input_is_refused():
         lambda: frechet.frechet_distance(np.ones((5, 3)), np.ones((5, 3)), "fid"),
         lambda: recall.mean_squared_error(np.ones((5, 3)), np.ones((4, 3))),
         lambda: beats.beat_consistency_arms([], []),
+        # Rates and widths that would make a 0 or nonsense, joints that are not there.
+        lambda: smoothness.jerk(RANDOM.normal(size=(9, 2, 3)), 0),
+        lambda: smoothness.foot_sliding(RANDOM.normal(size=(9, 2, 3)), -1),
+        lambda: beats.alignment([1.0], [1.0], 0.0),
+        lambda: beats.beat_align_euler(np.ones(16000 * 20), RANDOM.normal(size=(300, 141)), start_s=-5),
+        lambda: beats.beat_consistency_positions(np.ones(160000), RANDOM.normal(size=(300, 10, 3))),
+        lambda: beats.beat_consistency_positions(np.ones(160000), RANDOM.normal(size=(300, 55, 3)), fps=0),
+        lambda: beats.beat_consistency_arms([np.ones(160000)], [RANDOM.normal(size=(300, 10, 3))]),
+        lambda: recall.srgr(np.ones((5, 6)), np.ones((5, 6)), np.ones(5), joints=0),
+        lambda: frechet.gaussian_distance(np.ones(3), np.eye(4), np.ones(3), np.eye(4)),
+        lambda: diversity.l1_diversity(np.zeros((0, 5))),
     ):
         with pytest.raises(ValueError):
             call()
