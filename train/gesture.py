@@ -80,6 +80,7 @@ class GestureConfig:
     model: dict[str, Any] = field(default_factory=dict)  # changes to the class's arguments
     codec: str | None = None  # folder that train/codec.py wrote, for fine_gesture
     uncertainty: bool = True  # holistic: train the weights of the two losses; false: one half each
+    uncertainty_rate: float = 1.0  # how many times faster than the network; see UncertaintyWeights
     speed_weight: float = 0.0  # ours: adds speed_loss to models of the clean sample
     velocity_loss: bool = False  # ours: weighs models of the noise by their error in v (Salimans and Ho 2022)
     seed_drop: float = 0.1  # ours: share of batches without any seed, as a recording begins
@@ -172,7 +173,7 @@ class GestureTask(Task):
         if self.codec is not None:
             self.codec.requires_grad_(False)
         tasks = len(self.model.config.tasks) if isinstance(self.model, HolisticDiffusion) else 0
-        self.weights = UncertaintyWeights(tasks, trained=config.uncertainty) if tasks > 1 else None
+        self.weights = UncertaintyWeights(tasks, config.uncertainty, config.uncertainty_rate) if tasks > 1 else None
         self.noising = scheduler_for("ddpm", self.model)
 
     def trained(self) -> nn.Module:
@@ -207,10 +208,8 @@ class GestureTask(Task):
             values = torch.stack(list(losses.values()))
             # The plain sum of validation can be compared over the run; the weighted one is not bounded below.
             loss = self.weights(values) if self.training else values.sum()
-            for name, share, log_sigma in zip(
-                list(losses), self.weights.shares(), self.weights.log_sigma, strict=True
-            ):
-                losses |= {f"share_{name}": share, f"sigma_{name}": log_sigma.detach().exp()}
+            for name, share, sigma in zip(list(losses), self.weights.shares(), self.weights.sigmas(), strict=True):
+                losses |= {f"share_{name}": share, f"sigma_{name}": sigma}
         else:
             loss = denoising_loss(prediction, target, kind)
             if self.config.velocity_loss and kind == "epsilon":  # an error of a e in the noise is one of e in v

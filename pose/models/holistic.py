@@ -125,22 +125,31 @@ class HolisticDiffusion(GestureDenoiser):
 
 
 class UncertaintyWeights(StrictModel):
-    """Weights of the tasks' losses: L = Σ L_i / (2 σ_i²) + log σ_i with s_i = log σ_i trained from 0.
+    """Weights of the tasks' losses: L = Σ L_i / (2 σ_i²) + log σ_i with log σ_i trained from 0.
+
+    Adam moves a parameter by about its learning rate a step, and log σ has to go two or three: `rate` is how many
+    times faster it goes than the parameter (ours, for short trainings).
 
     `trained=False` is the fixed ½ each of the released code. Put it in the same module as the network, so that its
     parameters reach the optimiser.
     """
 
     @register_to_config
-    def __init__(self, tasks: int = 2, trained: bool = True) -> None:
+    def __init__(self, tasks: int = 2, trained: bool = True, rate: float = 1.0) -> None:
         super().__init__()
         self.log_sigma = nn.Parameter(torch.zeros(tasks), requires_grad=trained)
 
     def forward(self, losses: Tensor) -> Tensor:
         """(T,) losses to the scalar that is minimised."""
-        return (losses * torch.exp(-2 * self.log_sigma) / 2 + self.log_sigma).sum()
+        logarithm = self.config.rate * self.log_sigma
+        return (losses * torch.exp(-2 * logarithm) / 2 + logarithm).sum()
+
+    @torch.no_grad()
+    def sigmas(self) -> Tensor:
+        """(T,) σ, for the log."""
+        return torch.exp(self.config.rate * self.log_sigma)
 
     @torch.no_grad()
     def shares(self) -> Tensor:
         """(T,) weights 1 / 2σ² made to sum to 1, for the log; the paper reports 0.5063 and 0.4937."""
-        return torch.softmax(-2 * self.log_sigma, 0)
+        return torch.softmax(-2 * self.config.rate * self.log_sigma, 0)
