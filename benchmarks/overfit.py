@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 
 from avatar import latents
-from avatar.data.clips import FRAME_SAMPLES, Clip
+from avatar.data.clips import FPS, FRAME_SAMPLES, Clip
 from avatar.data.shards import ShardFolder, ShardWriter
 from avatar.pipeline import AvatarPipeline
 from pose.keypoints import FACE, LIPS_OUTER_LOWER, LIPS_OUTER_UPPER
@@ -176,10 +176,12 @@ def main() -> int:
     until = time.monotonic() + 60 * (args.minutes or 1e6)
     try:
         clip = choose_clip(args.data, args.out / "clip", args.clip)
+        other = np.concatenate(list(open_speech(args.other).chunks()))[: len(clip) * FRAME_SAMPLES]
+        if len(other) < len(clip) * FRAME_SAMPLES:
+            raise ValueError(f"{args.other} is shorter than the clip, {len(clip) / FPS:g} s; give a longer recording")
         if not all(train_stage(stage, args.out, args, until) for stage in (1, 2)):
             print("stopped; the same command goes on")
             return 0
-        other = np.concatenate(list(open_speech(args.other).chunks()))[: len(clip) * FRAME_SAMPLES]
         pipeline = AvatarPipeline.from_pretrained(args.out / "stage2" / "last")
         pipeline.set_progress_bar_config(disable=True)
         lines = report(clip, pipeline, other, args.out / "sheet.png")
