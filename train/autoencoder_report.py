@@ -33,7 +33,7 @@ def measure(vae: Autoencoder, picture: Picture) -> tuple[dict[str, float], Pictu
     from avatar import latents
     from avatar.metrics.images import ms_ssim, psnr
 
-    tensor = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+    tensor = torch.tensor(picture).permute(2, 0, 1)[None] / 255
     made = latents.decode(vae, latents.encode(vae, tensor))[0].permute(1, 2, 0)
     back = (made * 255 + 0.5).clamp(0, 255).byte().numpy()
 

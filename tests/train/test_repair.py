@@ -53,7 +53,7 @@ def test_a_clip_holds_the_photo_and_its_damage(made, vae):
     mattes = clip.mattes()
     assert all(0.5 < mattes[k].mean() / mattes[0].mean() < 1.5 and np.any(mattes[k] != mattes[0]) for k in (1, 2, 3))
     reloaded = latents.load_autoencoder("AutoencoderTiny", vae)
-    again = latents.encode(reloaded, torch.from_numpy(clip.frames(0, 1)).permute(0, 3, 1, 2) / 255)
+    again = latents.encode(reloaded, torch.tensor(clip.frames(0, 1)).permute(0, 3, 1, 2) / 255)
     assert float((again[0] - torch.from_numpy(truth)).abs().mean()) < 0.02
 
 
