@@ -116,18 +116,25 @@ class AudioEncoder(StrictLoading, ModelMixin, ConfigMixin):
     @classmethod
     def from_speech_model(cls, path: str, **config: Any) -> AudioEncoder:
         """A new encoder around a published speech network: `path` is a folder or hub id of wav2vec 2.0 or WavLM."""
-        from transformers import AutoConfig, AutoModel
+        from transformers import AutoConfig, AutoModel, logging
 
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # heads for other tasks are left out without a table of their names
         try:
             front_end = AutoConfig.from_pretrained(path).model_type
             if front_end not in FRONT_ENDS[1:]:
                 raise ValueError(f"{path} is a {front_end!r} model; expected wav2vec2 or wavlm")
-            speech = AutoModel.from_pretrained(path, use_safetensors=True)
+            speech, found = AutoModel.from_pretrained(path, use_safetensors=True, output_loading_info=True)
         except OSError as error:
             raise ValueError(
                 f"no speech network could be read from {path!r}; expected a folder or hub id with safetensors; "
                 f"without a network connection pass a folder. ({error})"
             ) from error
+        finally:
+            logging.set_verbosity(verbosity)
+        missing = sorted(name for name in found["missing_keys"] if "masked_spec_embed" not in name)
+        if missing:  # the embedding is for pre-training alone, and fine-tuned checkpoints lack it
+            raise ValueError(f"the weights in {path!r} lack {', '.join(missing[:4])}; the download is not whole")
         encoder = cls(front_end=front_end, speech_config=speech.config.to_diff_dict(), **config)
         encoder.speech.load_state_dict(speech.state_dict())
         return encoder
