@@ -34,7 +34,7 @@ SMALL: dict[str, Any] = {
     "conv_stride": (80, 2, 2),
     "conv_dim": (160, 256, 256),
     "conv_bias": True,
-    "feat_extract_norm": "group",  # each filter by its own loudness in the window: loss 2.28 after 100 steps, "layer" 2.42
+    "feat_extract_norm": "group",  # each filter by its own loudness: loss 2.28 after 100 steps, "layer" 2.42
     "do_stable_layer_norm": True,
     "hidden_size": 256,
     "num_hidden_layers": 4,
