@@ -50,7 +50,7 @@ MALE_OUTFITS = {
 }  # fmt: skip
 SUITS = ("male_elegantsuit01", "male_casualsuit05")  # an open jacket over a shirt
 BUZZ = "buzz"  # a coloured scalp in place of a mesh
-FEMALE_HAIR = {"long01": 2.2, "ponytail01": 1.0, "bob02": 0.8, "braid01": 0.9, "short02": 0.4}
+FEMALE_HAIR = {"long01": 2.2, "ponytail01": 1.0, "bob02": 0.8, "braid01": 0.4, "short02": 0.4}
 MALE_HAIR = {"short01": 1.2, "short02": 0.8, BUZZ: 0.5, "ponytail01": 0.12}
 BROWS = ("eyebrow001", "eyebrow002", "eyebrow004", "eyebrow008", "eyebrow010")
 # Features of the face that vary: pairs of opposite targets, one of which gets up to the amount.
