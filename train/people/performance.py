@@ -81,11 +81,12 @@ def rasteriser(size: tuple[int, int], oversample: float) -> Rasteriser:
 
 def perform(assets: Path, speech: Path, sound: str, number: int, config: PeopleConfig) -> Clip:
     """The clip of person `number` with a piece of the recording `speech / sound`."""
+    recording = np.concatenate([np.zeros(0, np.float32), *open_speech(speech / sound).chunks()])
     random = np.random.default_rng([config.seed, VERSION, number])
     look = draw_look(random)
     figure = Figure(assets, look)
     frames = round(config.seconds * FPS)
-    waveform, start = cut_speech(np.concatenate(list(open_speech(speech / sound).chunks())), frames, random)
+    waveform, start = cut_speech(recording, frames, random)
     motion = move(waveform, start, frames, random, config)
 
     # 1. Studio: the camera steps back until the hands are in the picture.

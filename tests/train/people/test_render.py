@@ -117,6 +117,15 @@ def test_wrong_input_is_one_line(tmp_path, speech, capsys):
     assert not (tmp_path / "o").exists()
 
 
+def test_recordings_that_cannot_be_read_are_named(real, opengl, tmp_path, capsys):
+    (tmp_path / "voices").mkdir()
+    (tmp_path / "voices/bad.wav").write_text("no sound")
+    arguments = [str(real), str(tmp_path / "o"), "--speech", str(tmp_path / "voices"), "--people", "1", "audio=null"]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "nobody could be rendered; person 0: " in error and "bad.wav" in error and "Traceback" not in error
+
+
 def test_help_is_quick():
     began = time.monotonic()
     done = subprocess.run([sys.executable, str(ROOT / "train/render.py"), "--help"], capture_output=True, text=True)
