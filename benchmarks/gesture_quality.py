@@ -245,9 +245,8 @@ def stabilizer(args: argparse.Namespace) -> None:
         jerk, spread, moved = [], [], []
         for clip in clips:
             features = speech_features(clip.waveform[: 8 * SAMPLE_RATE], pipeline.fps)
-            made = pipeline(
-                features, seeds=args.seeds, steps=total, stabilizer=way, **told(pipeline, clip)
-            ).motions  # fmt: skip
+            choices = told(pipeline, clip)
+            made = pipeline(features, seeds=args.seeds, steps=total, stabilizer=way, smooth=False, **choices).motions
             places = np.stack([hands_of(motion) for motion in made])  # variants first
             jerk.append(np.linalg.norm(np.diff(places, n=3, axis=1), axis=-1).mean() * pipeline.fps**3 / 100)
             spread.append(np.linalg.norm(places.std(0), axis=-1).mean())

@@ -71,7 +71,7 @@ class DiffGesture(GestureDenoiser):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         if axes:  # the network starts as the guess
-            nn.init.zeros_(self.pose_out[-1].weight)
+            nn.init.zeros_(list(self.pose_out.parameters())[-2])
 
     @classmethod
     def ted(cls) -> DiffGesture:

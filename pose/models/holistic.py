@@ -75,8 +75,8 @@ class HolisticDiffusion(GestureDenoiser):
         if axes:
             guesses = {task: GaussianGuess(dims[task], axes, frames, style_dim, self.noise_schedule) for task in tasks}
             self.guess = nn.ModuleDict(guesses)
-            for last in self.pose_out.values():  # the network starts as the guess
-                nn.init.zeros_(last.weight)
+            for task in tasks:  # the network starts as the guess
+                nn.init.zeros_(self.pose_out.get_parameter(f"{task}.weight"))
 
     @classmethod
     def beat(cls) -> HolisticDiffusion:
