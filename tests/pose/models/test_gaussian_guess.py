@@ -6,8 +6,9 @@ import torch
 from pose.models.diff_gesture import DiffGesture
 from pose.models.diffuse_style import DiffuseStyleGesture
 from pose.models.gaussian_guess import GaussianGuess, cosine_transform
+from pose.models.holistic import HolisticDiffusion, UncertaintyWeights
 from pose.sampling import denoise, draw, guided, scheduler_for
-from train.guess import set_guess
+from train.guess import fit_guess, set_guess
 
 FRAMES, WIDTH, AXES = 24, 12, 3
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
@@ -87,3 +88,41 @@ def test_new_network_of_the_noise_samples_the_data_s_covariance(tmp_path):
 def test_the_guess_of_a_model_of_the_noise_needs_v():
     with pytest.raises(ValueError, match="velocity=true"):
         DiffGesture.small(WIDTH, axes=3)
+
+
+class Windows(list):
+    """What `fit_guess` reads of training windows."""
+
+
+@pytest.mark.parametrize("tasks", [("gesture", "expression"), ("expression",)])
+def test_fitting_sets_every_guess_and_the_first_layers(tasks):
+    dims = {"gesture": WIDTH, "expression": 5}
+    model = HolisticDiffusion.small(
+        WIDTH, 3, 2, expression_dim=5, tasks=tasks, frames=FRAMES, seed_frames=4, width=16, axes=8
+    )
+    size = sum(dims[task] for task in tasks)
+    vectors = torch.randn(20, FRAMES, size, generator=torch.Generator().manual_seed(0))
+    items = Windows({"vectors": part, "style": torch.eye(2)[k % 2]} for k, part in enumerate(vectors))
+    fit_guess(model, items, None)
+    for task in tasks:
+        guess = model.guess[task]
+        assert guess.variance.max() > 0 and guess.basis.shape == (dims[task], min(8, dims[task]))
+        count = guess.basis.shape[1]
+        torch.testing.assert_close(model.pose_in[task].weight[:count], guess.basis.T)
+    plain = HolisticDiffusion.small(WIDTH, 3, 2, expression_dim=5, frames=FRAMES, seed_frames=4, width=16)
+    with pytest.raises(ValueError, match="give it model.axes"):
+        fit_guess(plain, items, None)
+
+
+def test_uncertainty_goes_faster_than_its_parameter():
+    slow, fast = UncertaintyWeights(2), UncertaintyWeights(2, rate=10.0)
+    losses = torch.tensor([0.01, 0.25])
+    for weights in (slow, fast):
+        optimiser = torch.optim.Adam(weights.parameters(), 0.01)
+        for _ in range(80):
+            optimiser.zero_grad()
+            weights(losses).backward()
+            optimiser.step()
+    torch.testing.assert_close(fast.sigmas(), losses.sqrt(), rtol=0.1, atol=0)
+    assert slow.sigmas().min() > 0.4
+    assert abs(float(fast.shares()[0]) - 25 / 26) < 0.02
