@@ -6,7 +6,8 @@
 
 Weights and data are random: time does not depend on them. A step is forward, backward and AdamW on latents that were
 prepared, as in training from shards. Every row is a process of its own, so that its peak memory is its own: on a GPU
-the allocator's, on a CPU the resident set less what was there before the first step. MFU is the step's counted
+the allocator's, on a CPU the resident set less what was there before the first step. Seconds on a CPU are of one core
+(processor time of all threads), which other programs on the machine hardly change. MFU is the step's counted
 operations (recomputed ones left out) over its time and the rate of large matrix products on the same device.
 """
 
@@ -46,7 +47,7 @@ def pipeline_of(name: str) -> AvatarPipeline:
     """The described pipeline, new weights; what would be downloaded is replaced, its outputs are given as data."""
     config = yaml.safe_load((CONFIGS / f"model_{name}.yaml").read_text(encoding="utf-8"))
     if "from" in config["vae"]:
-        config["vae"] = SD_VAE
+        config["vae"] = {**SD_VAE, "latent_channels": config["unet"]["out_channels"]}
     if "from" in config["audio_encoder"]:
         tokens = {key: config["audio_encoder"][key] for key in ("num_tokens", "hidden_dim")}
         config["audio_encoder"] = {"front_end": "mel", **tokens}
@@ -120,12 +121,13 @@ def measure(args: argparse.Namespace) -> str:
     before = resident_gib()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
     step()
     times = []
     for _ in range(args.repeats):
-        began = time.perf_counter()
+        began = clock()
         step()
-        times.append(time.perf_counter() - began)
+        times.append(clock() - began)
     memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else resident_gib() - before
     seconds = sorted(times)[len(times) // 2]
     for part in (pipeline.unet, pipeline.reference_net, pipeline.pose_encoder):
@@ -133,12 +135,24 @@ def measure(args: argparse.Namespace) -> str:
     with FlopCounterMode(display=False) as counter, torch.autocast(device.type, torch.bfloat16, enabled=half):
         task(batch)["loss"].backward()
     work = counter.get_total_flops()
-    rate = matmul_rate(device, torch.bfloat16 if half else torch.float32)
+    rate = product_rate(device, torch.bfloat16 if half else torch.float32)
     return (
         f"| {args.model} | {args.stage} | {height} × {width} | {args.frames} | {args.batch} | {args.precision} | "
         f"{'yes' if args.checkpointing else 'no'} | {seconds:.2f} | {seconds / args.batch / args.frames:.3f} | "
         f"{memory:.2f} | {work / 1e12:.2f} | {work / seconds / rate:.0%} |"
     )
+
+
+def product_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of large products of random matrices; on a CPU of one core's second."""
+    if device.type == "cuda":
+        return matmul_rate(device, dtype)
+    a = torch.randn(1024, 1024, dtype=dtype)
+    a @ a
+    began = time.process_time()
+    for _ in range(5):
+        a @ a
+    return 5 * 2 * 1024**3 / (time.process_time() - began)
 
 
 HEADER = (

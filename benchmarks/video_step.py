@@ -70,7 +70,7 @@ def random_pipeline(name: str, device: torch.device, dtype: torch.dtype) -> Avat
     """The described pipeline; parts that would be downloaded are replaced by random or small ones."""
     config = yaml.safe_load((CONFIGS / f"model_{name}.yaml").read_text(encoding="utf-8"))
     if "from" in config["vae"]:
-        config["vae"] = SD_VAE
+        config["vae"] = {**SD_VAE, "latent_channels": config["unet"]["out_channels"]}
     if "from" in config["audio_encoder"]:
         tokens = {key: config["audio_encoder"][key] for key in ("num_tokens", "hidden_dim")}
         config["audio_encoder"] = {"front_end": "mel", **tokens}
