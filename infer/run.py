@@ -195,7 +195,8 @@ def run(args: argparse.Namespace) -> str:
     key = None
     if pipeline is None:
         gesture = (args.gesture_model, args.style, args.speaker, args.speech_model)
-        settings = (disclosure(), size, args.fps, args.seed, *gesture)
+        gestures_of = (args.gesture_model, args.style, args.speaker, args.speech_model)
+        settings = (disclosure(), size, args.fps, args.seed, *gestures_of)
         key = work_key(settings, (args.image, args.audio, args.motion_in, args.driving))
     with ExitStack() as stack:
         sound = stack.enter_context(playable_sound(args.audio, speech))
@@ -226,9 +227,7 @@ def run(args: argparse.Namespace) -> str:
     return f"{args.output}: {plan}, made {means} in {time.monotonic() - began:.1f} s"
 
 
-def load_gestures(
-    args: argparse.Namespace, device: str
-) -> tuple[GesturePipeline, SpeechModel | None, dict[str, Any]]:
+def load_gestures(args: argparse.Namespace, device: str) -> tuple[GesturePipeline, SpeechModel | None, dict[str, Any]]:
     """The gesture model, what it hears through, and the chosen style and speaker; ValueError names known ones."""
     from infer.gesture import load_gesture_model, load_speech_model, parse_choice
 
