@@ -195,8 +195,7 @@ def run(args: argparse.Namespace) -> str:
     key = None
     if pipeline is None:
         gesture = (args.gesture_model, args.style, args.speaker, args.speech_model)
-        gestures_of = (args.gesture_model, args.style, args.speaker, args.speech_model)
-        settings = (disclosure(), size, args.fps, args.seed, *gestures_of)
+        settings = (disclosure(), size, args.fps, args.seed, *gesture)
         key = work_key(settings, (args.image, args.audio, args.motion_in, args.driving))
     with ExitStack() as stack:
         sound = stack.enter_context(playable_sound(args.audio, speech))
