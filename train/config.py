@@ -161,7 +161,9 @@ def _checked(value: Any, wanted: Any, where: str) -> Any:
             return float(value)
         except (TypeError, ValueError):
             pass
-    if wanted is str and isinstance(value, int | float) and not isinstance(value, bool):
+    if wanted is str and isinstance(value, bool):  # YAML reads a bare no or yes so
+        return "yes" if value else "no"
+    if wanted is str and isinstance(value, int | float):
         return str(value)
     if isinstance(wanted, type) and isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
         return value

@@ -63,6 +63,10 @@ def test_what_does_not_fit_is_named(tmp_path, change, message):
         load_config(Outer, path, [change])
 
 
+def test_a_bare_no_is_the_word(tmp_path):
+    assert load_config(LoopConfig, write(tmp_path / "a.yaml", {}), ["precision=no"]).precision == "no"
+
+
 def test_differences():
     assert differences({"a": 1, "b": {"c": 2, "d": [1]}}, {"a": 1, "b": {"c": 3, "d": (1,)}, "e": 0}) == ["b.c", "e"]
 
