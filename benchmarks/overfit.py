@@ -71,7 +71,7 @@ def train_stage(stage: int, out: Path, args: argparse.Namespace, until: float) -
         f"data.folders=[{out / 'clip'}]", "data.validation=train", *start, f"loop.output={out / f'stage{stage}'}",
         f"loop.steps={steps}", f"loop.batch_size={(args.batch1, args.batch2)[stage - 1]}", "loop.learning_rate=1e-3",
         "loop.warmup=20", "loop.checkpoint_every=50", "loop.validation_batches=1", "loop.videos=0", "loop.ema=0.98",
-        "loop.keep_last=1", f"frames={args.frames if stage == 2 else 'null'}", "conditions.drop_prior=0.25",
+        "loop.keep_last=1", f"frames={args.frames if stage == 2 else 'null'}", f"conditions.drop_prior={args.drop_prior}",
         "data.prior_photos=1",
     ]  # fmt: skip
     try:
@@ -171,6 +171,7 @@ def main() -> int:
     parser.add_argument("--batch1", type=int, default=4, help="frame pairs of a step of stage 1 (4)")
     parser.add_argument("--batch2", type=int, default=1, help="windows of a step of stage 2 (1)")
     parser.add_argument("--frames", default="null", help="of a window of stage 2; the model's by default")
+    parser.add_argument("--drop-prior", type=float, default=0.25, help="share of samples without the prior (0.25)")
     parser.add_argument("--minutes", type=float, help="stop training after so many; the same command goes on")
     args = parser.parse_args()
     until = time.monotonic() + 60 * (args.minutes or 1e6)

@@ -41,7 +41,12 @@ class Averaged:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        self.ema = EMAModel(self.parameters, decay=decay, use_ema_warmup=False) if decay else None
+        self.decay = decay
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew from the weights as they are."""
+        self.ema = EMAModel(self.parameters, decay=self.decay, use_ema_warmup=False) if self.decay else None
 
     def step(self) -> None:
         if self.ema is not None:

@@ -164,10 +164,16 @@ class GestureTask(Task):
     """Noise at a random level, prediction, loss."""
 
     def __init__(
-        self, config: GestureConfig, pipeline: GesturePipeline, clips: Sequence[ClipArrays], cache: FeatureCache
+        self,
+        config: GestureConfig,
+        pipeline: GesturePipeline,
+        clips: Sequence[ClipArrays],  # to show
+        cache: FeatureCache,
+        windows: GestureWindows,  # to estimate from
     ) -> None:
         super().__init__()
         self.config, self.pipeline, self.clips, self.cache = config, pipeline, list(clips), cache
+        self.windows = windows
         self.model: GestureDenoiser = pipeline.model
         self.codec = pipeline.codec
         if self.codec is not None:
@@ -178,6 +184,11 @@ class GestureTask(Task):
 
     def trained(self) -> nn.Module:
         return self.model
+
+    def estimate(self) -> bool:
+        if self.model.config.axes:
+            fit_guess(self.model, self.windows, self.codec)
+        return bool(self.model.config.axes)
 
     def train(self, mode: bool = True) -> GestureTask:
         super().train(mode)
@@ -299,14 +310,12 @@ def run(config: GestureConfig) -> Path:
         return made
 
     training, validation = windows("train", data.stride), windows("val", frames - seed_frames)
-    if model.config.axes:
-        fit_guess(model, training, codec)
     count = sum(parameter.numel() for parameter in model.parameters())
     say(
         f"{config.system}: {count:,} parameters; {len(clips['train'])} clips in {len(training)} windows to train, "
         f"{len(clips['val'])} in {len(validation)} to validate; styles {styles}, speakers {speakers}"
     )
-    return train(config, GestureTask(config, pipeline, clips["val"], cache), training, validation)
+    return train(config, GestureTask(config, pipeline, clips["val"], cache, training), training, validation)
 
 
 def _default_seed_frames(system: str) -> int:

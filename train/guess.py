@@ -38,8 +38,10 @@ def fit_guess(model: GestureDenoiser, windows: GestureWindows, codec: MotionCode
     styles = []
     for index in range(0, len(windows), max(1, len(windows) // WINDOWS)):
         item = windows[index]
-        vectors = item["vectors"] if codec is None else codec.encode(item["vectors"][None])[0]
-        styles.append(item["style"])
+        vectors = item["vectors"].to(model.device)
+        if codec is not None:
+            vectors = codec.encode(vectors[None])[0]
+        styles.append(item["style"].to(model.device))
         for part, found in zip(vectors.split(sizes, -1), parts, strict=True):
             found.append(part)
     for guess, found, first in zip(guesses, parts, firsts, strict=True):

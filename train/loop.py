@@ -70,6 +70,10 @@ class Task(nn.Module):
         """Parts whose gradient norms are logged under their names."""
         return {}
 
+    def estimate(self) -> bool:
+        """Set what is computed from the data instead of learned in steps, before the first one; whether there is any."""
+        return False
+
     def after_step(self, step: int, batch: dict[str, Tensor]) -> None:
         """Called when the optimiser has stepped."""
 
@@ -161,9 +165,14 @@ def train(config: Any, task: Task, training: Dataset, validation: Dataset) -> Pa
     source = iter(loader)
 
     if start == 0:
-        with averaged:
+        for name in ("validation", "estimated"):  # as built, then with what the data alone says
+            if name == "estimated" and not task.estimate():
+                break
             values = _validate(accelerator, module, validation, loop)
-        _log(accelerator, output, 0, {f"validation/{name}": value for name, value in values.items()})
+            _log(accelerator, output, 0, {f"{name}/{part}": value for part, value in values.items()})
+            if accelerator.is_main_process:
+                print(f"step 0: {name} loss {values['loss']:.5f}", flush=True)
+        averaged.restart()
 
     # 3. Train
     began, began_step = time.monotonic(), start

@@ -53,7 +53,9 @@ def test_diffuse_style_to_the_end(corpus, tmp_path, capsys):
     assert "best checkpoint" in capsys.readouterr().out
     logged = losses(run)
     assert [line["step"] for line in logged if "loss" in line] == [1, 2, 3, 4, 5, 6]
-    assert all("validation/loss" in line for line in logged if "loss" not in line)
+    built, estimated, *checked = (line for line in logged if "loss" not in line)
+    assert estimated["estimated/loss"] < built["validation/loss"]
+    assert [line["step"] for line in checked if "validation/loss" in line] == [3, 6]
     assert (run / "last").resolve().name == "step_00000006" and list((run / "tensorboard").iterdir())
     assert len(list((run / "videos").glob("*.mp4"))) == 1
     sound = next((corpus / "1").glob("*.wav"))
@@ -72,9 +74,9 @@ def test_system_trains_and_samples(system, corpus, tmp_path, babble):
     assert train(arguments(system, corpus, tmp_path, "loop.steps=2", "loop.checkpoint_every=2")) == 0
     pipeline = GesturePipeline.from_pretrained(tmp_path / "run" / "best")
     logged = losses(tmp_path / "run")
-    assert len(logged) == 4 and np.isfinite(logged[-1]["validation/loss"])
+    assert len(logged) == 5 and np.isfinite(logged[-1]["validation/loss"])
     if system == "holistic":
-        assert {"gesture", "expression", "share_gesture", "sigma_expression"} <= set(logged[1])
+        assert {"gesture", "expression", "share_gesture", "sigma_expression"} <= set(logged[2])
         state = load_file(tmp_path / "run" / "best" / "uncertainty" / "diffusion_pytorch_model.safetensors")
         assert state["log_sigma"].abs().min() > 0  # the weights move
     motion = pipeline(speech_features(babble(3.0), pipeline.fps), steps=2).motions[0]
@@ -116,7 +118,7 @@ def test_killed_and_resumed_is_as_if_never_killed(corpus, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
-    assert len(losses(killed / "run")) == 7
+    assert len(losses(killed / "run")) == 8
     # A checkpoint that was being written and a log line cut in half are left behind too.
     (killed / "run" / "checkpoints" / ".step_00000006.part").mkdir()
     with open(killed / "run" / "losses.jsonl", "a") as file:
