@@ -71,8 +71,8 @@ def train_stage(stage: int, out: Path, args: argparse.Namespace, until: float) -
         f"data.folders=[{out / 'clip'}]", "data.validation=train", *start, f"loop.output={out / f'stage{stage}'}",
         f"loop.steps={steps}", f"loop.batch_size={(args.batch1, args.batch2)[stage - 1]}", "loop.learning_rate=1e-3",
         "loop.warmup=20", "loop.checkpoint_every=50", "loop.validation_batches=1", "loop.videos=0", "loop.ema=0.98",
-        "loop.keep_last=1", f"frames={args.frames if stage == 2 else 'null'}", f"conditions.drop_prior={args.drop_prior}",
-        "data.prior_photos=1",
+        "loop.keep_last=1", f"frames={args.frames if stage == 2 else 'null'}", "data.prior_photos=1",
+        f"conditions.drop_prior={args.drop_prior}",
     ]  # fmt: skip
     try:
         subprocess.run(list(map(str, command)), check=True, timeout=max(until - time.monotonic(), 0.0))

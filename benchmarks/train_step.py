@@ -22,12 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from video_step import CONFIGS, SD_VAE, matmul_rate, resident_gib
+from video_step import described_pipeline, matmul_rate, resident_gib
 
-from avatar.build import build_pipeline
 from avatar.pipeline import AvatarPipeline
 from train.avatar_task import STAGES, AvatarTask, LossConfig, NoiseConfig
 
@@ -41,17 +39,6 @@ CPU_ROWS = [
     ("default", 2, "512x512", 12, 1),
 ]
 COUNTED_SIZE, COUNTED = (640, 384), ((1, 1), (2, 12), (2, 24))  # of --count: size, then stages and frames
-
-
-def pipeline_of(name: str) -> AvatarPipeline:
-    """The described pipeline, new weights; what would be downloaded is replaced, its outputs are given as data."""
-    config = yaml.safe_load((CONFIGS / f"model_{name}.yaml").read_text(encoding="utf-8"))
-    if "from" in config["vae"]:
-        config["vae"] = {**SD_VAE, "latent_channels": config["unet"]["out_channels"]}
-    if "from" in config["audio_encoder"]:
-        tokens = {key: config["audio_encoder"][key] for key in ("num_tokens", "hidden_dim")}
-        config["audio_encoder"] = {"front_end": "mel", **tokens}
-    return build_pipeline(config)
 
 
 def batch_of(
@@ -101,7 +88,7 @@ def measure(args: argparse.Namespace) -> str:
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() and not args.cpu else "cpu")
     height, width = (int(side) for side in args.size.split("x"))
-    pipeline = pipeline_of(args.model)
+    pipeline = described_pipeline(args.model)
     task = AvatarTask(pipeline, args.stage, trained(args.stage, args.unfreeze), checkpointing=args.checkpointing)
     task.to(device).train()
     parameters = [p for p in task.parameters() if p.requires_grad]
@@ -196,7 +183,7 @@ def count() -> None:
         if stage == 1 and recompute == "all but motion":
             continue
         with torch.device("meta"):
-            pipeline = pipeline_of("full")
+            pipeline = described_pipeline("full")
             noise = NoiseConfig(min_snr_gamma=0)  # asks for values
             task = AvatarTask(pipeline, stage, trained(stage, False), noise, LossConfig(), recompute != "none")
             batch = batch_of(pipeline, stage, (height, width), length, 1)

@@ -66,15 +66,20 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / seconds(lambda: a @ b, device, 10)
 
 
-def random_pipeline(name: str, device: torch.device, dtype: torch.dtype) -> AvatarPipeline:
-    """The described pipeline; parts that would be downloaded are replaced by random or small ones."""
+def described_pipeline(name: str) -> AvatarPipeline:
+    """The pipeline of configs/model_{name}.yaml, new weights; parts that would be downloaded are small random ones."""
     config = yaml.safe_load((CONFIGS / f"model_{name}.yaml").read_text(encoding="utf-8"))
     if "from" in config["vae"]:
         config["vae"] = {**SD_VAE, "latent_channels": config["unet"]["out_channels"]}
     if "from" in config["audio_encoder"]:
         tokens = {key: config["audio_encoder"][key] for key in ("num_tokens", "hidden_dim")}
         config["audio_encoder"] = {"front_end": "mel", **tokens}
-    pipeline = build_pipeline(config).to(device, dtype)
+    return build_pipeline(config)
+
+
+def random_pipeline(name: str, device: torch.device, dtype: torch.dtype) -> AvatarPipeline:
+    """The described pipeline, ready to run."""
+    pipeline = described_pipeline(name).to(device, dtype)
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             part.requires_grad_(False)

@@ -71,7 +71,7 @@ class Task(nn.Module):
         return {}
 
     def estimate(self) -> bool:
-        """Set what is computed from the data instead of learned in steps, before the first one; whether there is any."""
+        """Set, before the first step, what is computed from the data instead of learned; whether there is any."""
         return False
 
     def after_step(self, step: int, batch: dict[str, Tensor]) -> None:

@@ -59,7 +59,7 @@ def test_missing_description():
 
 
 def test_the_autoencoder_ships_and_its_latents_are_standard():
-    """The part of the default model that is trained gives a picture of all colours back, and its latents are standard."""
+    """The trained part of the default model gives a picture of all colours back; its latents are standard."""
     vae = load_autoencoder("AutoencoderTiny", located("shipped:autoencoder")).eval()
     assert latents.spatial_factor(vae) == 8 and latents.latent_channels(vae) == 16
     down, across = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 96), indexing="ij")
