@@ -92,6 +92,7 @@ def run(config: AvatarConfig) -> Path:
         cache = PriorCache(place, pipeline.vae, config.data.prior_photos)
     training = AvatarWindows(folders, "train", shape, config.conditions, cache)
     validation = AvatarWindows(folders, config.data.validation, shape, config.conditions, cache, dropping=False)
+    check_latents(pipeline, training)
     if cache is not None:
         _fill(cache, [training, validation], pipeline)
     moving = [k for k, row in enumerate(validation.rows) if "repair" not in row.meta]
@@ -220,6 +221,25 @@ def window_shape(config: AvatarConfig, pipeline: AvatarPipeline) -> WindowShape:
         crop_size=128 if pipeline.identity_encoder is None else pipeline.identity_encoder.config.crop_size,
         audio=audio, heatmaps=uses_regions and config.losses.heatmap > 0, prior=config.data.prior, spacings=spacings,
     )  # fmt: skip
+
+
+@torch.no_grad()
+def check_latents(pipeline: AvatarPipeline, data: AvatarWindows) -> None:
+    """ValueError when a folder's latents are another autoencoder's than the pipeline's: one frame of it is encoded."""
+    for number, folder in enumerate(data.folders):
+        clips = (data.clip(k) for k, place in enumerate(data.places) if place[0] == number)
+        clip = next(clips, None)
+        if clip is None or clip.latents is None or not (clip.meta.get("networks") or {}).get("vae"):
+            continue  # nothing to learn there, or it does not say that anything encoded its pictures
+        frame = torch.from_numpy(clip.frames(0, 1).copy()).permute(0, 3, 1, 2) / 255
+        kept = torch.from_numpy(clip.latents[:1]).float()
+        made = latents.encode(pipeline.vae, frame).cpu()
+        # Half precision and the video's compression make about 1 % of the variance; another autoencoder all of it.
+        if made.shape != kept.shape or (made - kept).square().mean() > 0.3 * kept.var():
+            raise ValueError(
+                f"the latents in {folder.folder} were made by {clip.meta['networks']['vae']}, not by this model's "
+                "autoencoder; prepare the folder again with vae=MODEL, or begin with that one: vae=FOLDER"
+            )
 
 
 def _fill(cache: PriorCache, datasets: list[AvatarWindows], pipeline: AvatarPipeline) -> None:

@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,14 +15,15 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
-from prepared_clips import write_synthetic
+from prepared_clips import synthetic_clip, write_synthetic
 from safetensors.torch import load_file
 from torch.utils.data import default_collate
 
-from avatar.data.shards import ShardFolder
+from avatar import latents
+from avatar.data.shards import ShardFolder, ShardWriter
 from avatar.pipeline import AvatarPipeline
 from train.avatar_task import GROUPS, STAGES, AvatarTask, LossConfig, NoiseConfig, parameter_groups
-from train.avatar_training import AvatarConfig, main, starting_pipeline, trained_groups, window_shape
+from train.avatar_training import AvatarConfig, check_latents, main, starting_pipeline, trained_groups, window_shape
 from train.avatar_windows import AvatarWindows
 from train.batches import Sampled
 from train.config import load_config
@@ -323,3 +325,19 @@ def test_the_script_is_not_taken_for_the_package(tmp_path):
 def test_signals_are_ours():
     """A file size limit must end in an error and not in a signal, or the full disk above would be no test."""
     assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN
+
+
+def test_latents_of_another_autoencoder_are_refused(tmp_path):
+    torch.manual_seed(0)
+    clip = synthetic_clip()
+    config = experiment(1, tmp_path)
+    pipeline, other = starting_pipeline(config), starting_pipeline(config)
+    pictures = torch.from_numpy(clip.frames().copy()).permute(0, 3, 1, 2) / 255
+    made = latents.encode(pipeline.vae, pictures).numpy().astype(np.float16)
+    with ShardWriter(tmp_path) as writer:
+        meta = {**clip.meta, "networks": {"vae": "AutoencoderKL:0123"}}
+        writer.write(replace(clip, latents=made, meta=meta))
+    data = AvatarWindows([ShardFolder(tmp_path)], "train", window_shape(config, pipeline), config.conditions, None)
+    check_latents(pipeline, data)
+    with pytest.raises(ValueError, match="AutoencoderKL:0123, not by this model"):
+        check_latents(other, data)
