@@ -93,7 +93,7 @@ def prepare(raw: Path, output: Path, config: PrepareConfig, pool: Pool) -> dict[
     from train.prepare_cache import Work
     from train.prepare_media import PHOTOS, Media
     from train.prepare_pool import Failure
-    from train.prepare_report import SHEET, contact_sheet, save_report, summarise
+    from train.prepare_report import SHEET, contact_sheet, joined, save_report, summarise
     from train.prepare_shards import clip_rows, split_of, write_shards
     from train.prepare_tasks import examine, prepare_track, scan, track_key, tracks_of
 
@@ -173,7 +173,7 @@ def prepare(raw: Path, output: Path, config: PrepareConfig, pool: Pool) -> dict[
     for _ in bar("clips", write_shards(work, output, made, rows, config, networks), len(rows)):
         pass
     for file in files.values():
-        file["refused"].sort(key=lambda part: part["start_s"])
+        file["refused"] = joined(file["refused"])
     summary = summarise(list(files.values()), others, config)
     if save_report(output, summary, asdict(networks)):
         contact_sheet(tiles(work, raw, rows, files, media, config), output / SHEET)

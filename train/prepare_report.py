@@ -73,6 +73,22 @@ def summarise(files: Sequence[Mapping[str, Any]], others: Mapping[str, int], con
     }
 
 
+def joined(refused: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Refused stretches of a file by time; neighbours with one reason, such as parts of a long file, are one."""
+    found: list[dict[str, Any]] = []
+    for part in sorted(refused, key=lambda part: part["start_s"]):
+        last = found[-1] if found else None
+        if (
+            last
+            and last["reason"] == part["reason"]
+            and abs(last["start_s"] + last["seconds"] - part["start_s"]) < 0.02
+        ):
+            last["seconds"] = round(last["seconds"] + part["seconds"], 2)
+        else:
+            found.append(dict(part))
+    return found
+
+
 def kind_of(reason: str) -> str:
     """A reason without its numbers."""
     head = reason.split("; ")[0].split(": ")[0].split(" (")[0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pose.keypoints import COUNT, FACE, HANDS, Keypoints
-from train.prepare_report import kind_of
+from train.prepare_report import joined, kind_of
 from train.prepare_settings import CropConfig, FilterConfig, SplitConfig, TrackConfig
 from train.prepare_shards import split_of
 from train.prepare_tracks import (
@@ -232,3 +232,10 @@ def test_reasons_are_counted_without_their_numbers():
     assert kind_of("too brief between two cuts: 8 frames") == "too brief between two cuts"
     assert kind_of("no speech: in 0% of the frames, at least 10%") == "no speech"
     assert kind_of("damaged: 12 decoding errors (x)") == "damaged"
+
+
+def test_parts_of_a_long_file_with_one_reason_are_one_row():
+    parts = [{"start_s": start, "seconds": 60.0, "reason": "no face"} for start in (120.0, 0.0, 60.0)]
+    other = {"start_s": 180.0, "seconds": 5.0, "reason": "blurred"}
+    apart = {"start_s": 200.0, "seconds": 9.0, "reason": "blurred"}
+    assert joined([other, apart, *parts]) == [{"start_s": 0.0, "seconds": 180.0, "reason": "no face"}, other, apart]
