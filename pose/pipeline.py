@@ -82,7 +82,7 @@ class GesturePipeline(DiffusionPipeline):
         feature_set: str | None = "acoustic",  # None for models that hear the waveform
         styles: list[str] | None = None,  # names of the first numbers of the style vector
         speakers: list[str] | None = None,  # names of the rest
-        steps: int | None = 10,  # what `stream` takes when it is not told; None: all of the training's
+        steps: int | None = 8,  # what `stream` takes when it is not told; None: all of the training's
         guidance: float = 1.0,  # γ; published for DiffGesture: 1.15
         clip: float | None = None,  # hold clean samples within ± so many deviations
         smooth: int = 0,  # frames of the smoothing that `stream` does when it is not told; 0 for none

@@ -84,7 +84,7 @@ class GestureConfig:
     speed_weight: float = 0.0  # ours: adds speed_loss to models of the clean sample
     velocity_loss: bool = False  # ours: weighs models of the noise by their error in v (Salimans and Ho 2022)
     seed_drop: float = 0.1  # ours: share of batches without any seed, as a recording begins
-    steps: int | None = 10  # of sampling, saved with the pipeline; ours: a second for 10 s. None: all of the training
+    steps: int | None = 8  # of sampling, saved with the pipeline; ours: a second for 10 s. None: all of the training
     guidance: float = 1.0  # γ, saved with the pipeline
     clip: float | None = None  # deviations that sampling holds clean samples within, saved with the pipeline
     smooth: int = 0  # frames that sampling smooths over, saved with the pipeline; released code: 15 at 20 fps
