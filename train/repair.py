@@ -11,7 +11,7 @@ files of its own: train/avatar.py makes it of any prepared clip.)
 
 OUT gets shards of clips as train/prepare.py writes them, one clip a photo: frame 0 is A, frames 1 to V are the B;
 `extra` has "prior_latents" (V + 1, C, h, w) and "doubt" (V + 1, 1, h, w), the prior of A from each B; meta "repair"
-is V. In OUT, `sheets` shows A, B, the damaged A and its confidence; `work` keeps what is done, so that it is not done again.
+is V. In OUT, `sheets` shows A, B, the damaged A and its confidence; `work` keeps what is done already.
 
 Letters: V variants, F = V + 1 frames, C h w latents, H W picture size.
 """
