@@ -1,18 +1,29 @@
 """The geometric prior of prepared clips: a frame as the photo, moved to the keypoints of others, and its latents kept.
 
 Rendering and encoding a prior costs more than a training step of a small model, so it is done once for a few photos of
-each clip: FOLDER/<networks and code>/<clip>_<photo>.safetensors with "latents" (F, C, h, w) and "doubt" (F, 1, h, w)
-for every frame. Anything it depends on is in the name; what is there already is not done again.
+each clip, in two steps, and what is there already is not done again:
+
+    FOLDER/pictures/<code>/<clip>_<photo>.safetensors     frames and confidence, near lossless
+    FOLDER/<networks>/<clip>_<photo>.safetensors          "latents" (F, C, h, w) and "doubt" (F, 1, h, w)
+    FOLDER/<networks>/<clip>.safetensors                  "latents" of the clip itself, if its shard brings none
+
+Anything a file depends on is in its name: another autoencoder encodes again and moves nothing again. Pictures can be
+made beforehand, on as many processes as there are cores (each does what the others have not done):
+
+    python -m train.avatar_prior DATA --photos 4 [--folder FOLDER]
 
 Letters: F frames of a clip, f of a window, C latent channels, H W image size, h w latent size.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
+import sys
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +31,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from avatar import conditions, latents
-from avatar.data.clips import Clip
+from avatar.data.clips import FPS, Clip
+from avatar.data.pixels import MATTE, decode_video, encode_video
+from avatar.data.shards import ShardFolder
 from avatar.warp import prior as warp
 from avatar.warp.prior import GeometricPrior, Prior
 
@@ -58,35 +71,69 @@ def weights_name(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-class PriorCache:
-    """Latents of priors on disk, for `references` photos of each clip."""
+def packed(prior: Prior) -> dict[str, NDArray[np.uint8]]:
+    """Frames and confidence of a prior as bytes of near lossless video."""
+    frames = (prior.frames * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    confidence = (prior.confidence[:, 0] * 255).round().byte().cpu().numpy()
+    videos = {"prior_video": encode_video(frames, FPS), "confidence_video": encode_video(confidence, FPS, MATTE)}
+    return {name: np.frombuffer(content, np.uint8) for name, content in videos.items()}
 
-    def __init__(self, folder: str | Path, vae: torch.nn.Module, references: int) -> None:
-        digest = hashlib.sha256(weights_name(vae).encode())
+
+def unpacked(
+    videos: Any,  # a mapping of what `packed` gave
+    size: tuple[int, int],
+    start: int = 0,
+    stop: int | None = None,
+) -> Prior:
+    """The prior that `packed` made bytes of, frames `start` to `stop`."""
+    frames = decode_video(videos["prior_video"].tobytes(), size, start, stop)
+    confidence = decode_video(videos["confidence_video"].tobytes(), size, start, stop, grey=True)
+    return Prior(
+        torch.from_numpy(frames.copy()).permute(0, 3, 1, 2) / 255, torch.from_numpy(confidence.copy())[:, None] / 255
+    )
+
+
+class PriorCache:
+    """Latents of priors on disk, for `references` photos of each clip, and of the clips that bring none."""
+
+    def __init__(self, folder: str | Path, vae: torch.nn.Module | None, references: int) -> None:
+        digest = hashlib.sha256()
         for source in sorted(Path(warp.__file__).parent.glob("*.py")):
             digest.update(source.read_bytes())
-        self.folder, self.count = Path(folder) / digest.hexdigest()[:16], references
+        self.pictures, self.count = Path(folder) / "pictures" / digest.hexdigest()[:16], references
+        if vae is not None:  # without one only pictures can be made
+            digest.update(weights_name(vae).encode())
+            self.folder = Path(folder) / digest.hexdigest()[:16]
 
     def references(self, clip: Clip) -> NDArray[np.integer]:
         """The photos of a clip, evenly spread over the frames that can be one."""
         usable = usable_references(clip)
         return usable[np.unique(np.linspace(0, len(usable) - 1, self.count).round().astype(int))]
 
-    def path(self, clip: Clip, reference: int) -> Path:
-        return self.folder / f"{clip.key}-{zlib.crc32(clip.video):08x}_{reference:04d}.safetensors"
+    def path(self, clip: Clip, reference: int | None, pictures: bool = False) -> Path:
+        """File of the prior from a photo; None: of the clip itself."""
+        name = f"{clip.key}-{zlib.crc32(clip.video):08x}" + ("" if reference is None else f"_{reference:04d}")
+        return (self.pictures if pictures else self.folder) / f"{name}.safetensors"
 
     def read(self, clip: Clip, reference: int, places: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
         """Latents (f, C, h, w) and doubt (f, 1, h, w) of some frames, float32; ValueError where none are kept."""
+        latent, doubt = self._read(clip, reference, places, "latents", "doubt")
+        return latent, doubt
+
+    def own_latents(self, clip: Clip, places: NDArray[np.integer]) -> Tensor:
+        """Latents (f, C, h, w) float32 of some frames of a clip whose shard brings none."""
+        return self._read(clip, None, places, "latents")[0]
+
+    def _read(self, clip: Clip, reference: int | None, places: NDArray[np.integer], *names: str) -> list[Tensor]:
         first, last = int(places.min()), int(places.max()) + 1
         try:
             with safe_open(str(self.path(clip, reference)), "pt") as file:
-                kept = [file.get_slice(name)[first:last] for name in ("latents", "doubt")]
+                kept = [file.get_slice(name)[first:last] for name in names]
         except (OSError, SafetensorError) as error:
             raise ValueError(
                 f"the prior of clip {clip.key} is not in {self.folder} ({error}); `fill` the cache first"
             ) from None
-        latent, doubt = (part[places - first].float() for part in kept)
-        return latent, doubt
+        return [part[places - first].float() for part in kept]
 
     @torch.no_grad()
     def fill(
@@ -96,22 +143,78 @@ class PriorCache:
 
         Of several processes each begins with its own share and then helps with whatever the others have not done.
         """
-        order = [clips[i] for k in range(processes) for i in range((process + k) % processes, len(clips), processes)]
-        for read in order:
-            clip = read()
+        for clip in _in_turn(clips, process, processes):
             for reference in self.references(clip).tolist():
-                path = self.path(clip, reference)
-                if not path.exists():
-                    self._make(clip, reference, path, vae, device)
+                if not self.path(clip, reference).exists():
+                    self._encode(clip, reference, vae, device)
+            own = self.path(clip, None)
+            if clip.latents is None and not own.exists():
+                frames = torch.from_numpy(clip.frames().copy()).permute(0, 3, 1, 2)
+                parts = [latents.encode(vae, part / 255, device).cpu().half() for part in frames.split(CHUNK)]
+                _save({"latents": torch.cat(parts)}, own)
             yield clip.key
 
-    def _make(self, clip: Clip, reference: int, path: Path, vae: Any, device: torch.device) -> None:
-        photo, kept, doubts = photo_prior(clip, reference), [], []
-        for start in range(0, len(clip), CHUNK):
-            prior = photo.render(clip.keypoints[slice(start, start + CHUNK)])
-            kept.append(latents.encode(vae, prior.frames, device).cpu().half())
-            doubts.append(latents.doubt(prior.confidence, vae).cpu().half())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        save_file({"latents": torch.cat(kept).contiguous(), "doubt": torch.cat(doubts)}, part)
-        part.replace(path)
+    def make_pictures(self, clips: list[Any], process: int = 0, processes: int = 1) -> Iterator[str]:
+        """`fill`'s first step alone."""
+        for clip in _in_turn(clips, process, processes):
+            for reference in self.references(clip).tolist():
+                self._make(clip, reference)
+            yield clip.key
+
+    def _make(self, clip: Clip, reference: int) -> Path:
+        """The file of a prior's pictures, made if it is not there."""
+        path = self.path(clip, reference, pictures=True)
+        if not path.exists():
+            photo = photo_prior(clip, reference)
+            places = range(0, len(clip), CHUNK)
+            parts = [photo.render(clip.keypoints[slice(start, start + CHUNK)]) for start in places]
+            prior = Prior(torch.cat([part.frames for part in parts]), torch.cat([part.confidence for part in parts]))
+            _save({name: torch.from_numpy(video.copy()) for name, video in packed(prior).items()}, path)
+        return path
+
+    def _encode(self, clip: Clip, reference: int, vae: Any, device: torch.device) -> None:
+        prior = unpacked(load_file(self._make(clip, reference)), clip.size)
+        kept = [latents.encode(vae, part, device).cpu().half() for part in prior.frames.split(CHUNK)]
+        doubt = latents.doubt(prior.confidence, vae).half()
+        _save({"latents": torch.cat(kept), "doubt": doubt}, self.path(clip, reference))
+
+
+def _in_turn(clips: list[Any], process: int, processes: int) -> Iterator[Clip]:
+    """All clips, a process's own share first."""
+    for k in range(processes):
+        for index in range((process + k) % processes, len(clips), processes):
+            yield clips[index]()
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+    part.replace(path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="+", type=Path, help="folders of prepared clips")
+    parser.add_argument("--photos", type=int, default=4, help="of each clip, as data.prior_photos in training")
+    parser.add_argument("--folder", type=Path, help="as data.prior_folder; else `prior` in the first of the folders")
+    parser.add_argument("--part", default="0/1", help="this process of so many, K/N")
+    args = parser.parse_args(argv)
+    try:
+        number, count = (int(x) for x in args.part.split("/"))
+        if not 0 <= number < count or args.photos < 1:
+            raise ValueError(f"--part must be K/N with K below N, --photos at least 1; got {args.part}, {args.photos}")
+        folders = [ShardFolder(folder) for folder in args.data]
+        clips = [partial(f.clip, k) for f in folders for k, row in enumerate(f.rows) if "repair" not in row.meta]
+        cache, done = PriorCache(args.folder or args.data[0] / "prior", None, args.photos), 0
+        for done, key in enumerate(cache.make_pictures(clips, number, count), 1):
+            print(f"{done} of {len(clips)}: {key}", flush=True)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{cache.pictures}: {done} clips")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

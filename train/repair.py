@@ -10,8 +10,10 @@ confidence; the truth is A itself. (The other kind, a frame of a video moved to 
 files of its own: train/avatar.py makes it of any prepared clip.)
 
 OUT gets shards of clips as train/prepare.py writes them, one clip a photo: frame 0 is A, frames 1 to V are the B;
-`extra` has "prior_latents" (V + 1, C, h, w) and "doubt" (V + 1, 1, h, w), the prior of A from each B; meta "repair"
-is V. In OUT, `sheets` shows A, B, the damaged A and its confidence; `work` keeps what is done already.
+`extra` has the prior of A from each B: "prior_video" and "confidence_video" (`train.avatar_prior.packed`),
+"prior_latents" (V + 1, C, h, w) and "doubt" (V + 1, 1, h, w); meta "repair" is V. In OUT, `sheets` shows A, B, the
+damaged A and its confidence; `work` keeps the pictures that are done already. Latents are encoded last, from the
+pictures: the same command with another --vae does only that again.
 
 Letters: V variants, F = V + 1 frames, C h w latents, H W picture size.
 """
@@ -33,20 +35,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from avatar.data.clips import Clip
 
-RECIPE = 1  # goes up when the same settings would give other data
+RECIPE = 2  # goes up when the same settings would give other data
 SPEECH = Path(__file__).resolve().parents[1] / "examples" / "speech.wav"
 SPLITS = {"train": "train", "val": "val"}
 
 
 @dataclass(frozen=True)
 class RepairSettings:
-    """What decides the data beside the photo itself."""
+    """What decides the pictures beside the photo itself."""
 
     variants: int
     seed: int
     side: int  # square root of the pictures' area
-    vae: str  # folder of the autoencoder
-    vae_class: str
     speech: str  # recording whose prosody moves the photos
 
 
@@ -56,7 +56,7 @@ def find_work(args: argparse.Namespace) -> list[tuple[Path, str, Path]]:
 
     settings = settings_of(args)
     files = find_pictures([args.photos], args.held_out)
-    common = json.dumps({**asdict(settings), "vae": _digest_of_folder(Path(settings.vae)), "recipe": RECIPE})
+    common = json.dumps({**asdict(settings), "recipe": RECIPE})
     common += hashlib.sha256(Path(settings.speech).read_bytes()).hexdigest()
     work = []
     for split in SPLITS:
@@ -68,22 +68,11 @@ def find_work(args: argparse.Namespace) -> list[tuple[Path, str, Path]]:
 
 
 def settings_of(args: argparse.Namespace) -> RepairSettings:
-    from avatar.build import located
-
     if args.variants < 1 or args.size < 64:
         raise ValueError(f"--variants must be at least 1 and --size at least 64, got {args.variants} and {args.size}")
     if not Path(args.speech).is_file():
         raise ValueError(f"no such recording: {args.speech}; check --speech")
-    return RepairSettings(args.variants, args.seed, args.size, located(args.vae), args.vae_class, str(args.speech))
-
-
-def _digest_of_folder(folder: Path) -> str:
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"no autoencoder in {folder}; give the folder of one with --vae")
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return RepairSettings(args.variants, args.seed, args.size, str(args.speech))
 
 
 def make_piece(path: Path, split: str, piece: Path, settings: RepairSettings, sheet: Path) -> str | None:
@@ -120,8 +109,13 @@ def make(args: argparse.Namespace) -> str:
     """Everything; returns a sentence that says what was made."""
     from tqdm import tqdm
 
+    from avatar.build import located
     from avatar.data.shards import ShardWriter
+    from train.prepare_networks import load_vae, vae_identity
+    from train.repair_damage import with_latents
 
+    vae_folder = located(args.vae)
+    vae, name = load_vae(vae_folder), vae_identity(vae_folder)
     work, settings = find_work(args), settings_of(args)
     (args.out / "work").mkdir(parents=True, exist_ok=True)
     missing = [item for item in work if not item[2].exists()]
@@ -134,8 +128,8 @@ def make(args: argparse.Namespace) -> str:
     if not ready:
         raise ValueError(f"no photo in {args.photos} could be used; the reasons are above")
     with ShardWriter(args.out) as writer:
-        for _, _, piece in ready:
-            writer.write(read_piece(piece))
+        for _, _, piece in tqdm(ready, desc="latents", disable=None):
+            writer.write(with_latents(read_piece(piece), vae, name))
     return (
         f"{args.out}: {len(ready)} photos with {settings.variants} variants each, {len(missing) - len(left_out)} of "
         f"them new, {len(left_out)} left out; look at {args.out / 'sheets'}"
@@ -168,7 +162,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--size", type=int, default=512, help="square root of the pictures' area")
     add("--held-out", nargs="*", default=[], help="names without suffix for validation; none: every tenth photo")
     add("--vae", default="shipped:autoencoder", help="folder of the autoencoder whose latents are kept")
-    add("--vae-class", default="AutoencoderTiny", help="its diffusers class")
     add("--speech", default=str(SPEECH), help="recording whose prosody moves the photos")
     add("--workers", type=int, default=2, help="processes")
     return parser.parse_args(argv)

@@ -18,7 +18,7 @@ from PIL import Image
 from avatar import conditions, latents
 from avatar.data.clips import FPS, Clip, make_clip
 from avatar.sizes import crop_to_aspect, resize, working_size
-from avatar.warp.prior import GeometricPrior
+from avatar.warp.prior import GeometricPrior, Prior
 from pose.arm_turns import turned_arms
 from pose.detect import PersonDetector
 from pose.keypoints import HANDS, Detection, Keypoints
@@ -26,7 +26,7 @@ from pose.motion import Motion
 from pose.prosody import ProsodyMotion
 from pose.retarget import Retargeter
 from pose.speech import open_speech
-from train.avatar_prior import weights_name
+from train.avatar_prior import packed, unpacked
 from train.pictures import VIDEOS, read_pictures
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ SHOWN = 4  # variants on a sheet
 
 
 def damaged_clip(path: Path, split: str, key: str, settings: RepairSettings) -> tuple[Clip, Image.Image]:
-    """The repair clip of a photo (or the middle frame of a video) and a sheet to look at.
+    """The repair clip of a photo (or the middle frame of a video), without latents, and a sheet to look at.
 
     ValueError when the photo cannot be read or shows nobody.
     """
@@ -73,16 +73,13 @@ def damaged_clip(path: Path, split: str, key: str, settings: RepairSettings) -> 
         trust.append(prior.confidence)
     restored, confidence = torch.cat(back), torch.cat(trust)
 
-    # 3. What trainers read
-    vae = _autoencoder(settings.vae_class, settings.vae)
+    # 3. What trainers read, but for the latents
     frames = np.concatenate([picture[None], photos])
     keypoints = Keypoints.concatenated([replace(reference, fps=FPS), replace(away, fps=FPS)])
     boxes = np.concatenate([conditions.region_boxes(keypoints, region) for region in ("face", "hands")], axis=1)
-    pictures = torch.from_numpy(frames).permute(0, 3, 1, 2) / 255
-    count = len(frames)
     meta = {
         "key": key, "source": path.name, "track": 0, "start_s": 0.0, "split": split, "repair": settings.variants,
-        "seed": settings.seed, "vae": weights_name(vae),
+        "seed": settings.seed,
     }  # fmt: skip
     clip = make_clip(
         meta,
@@ -91,17 +88,29 @@ def damaged_clip(path: Path, split: str, key: str, settings: RepairSettings) -> 
         crops=_crops(frames, boxes),
         points=keypoints.points,
         confidence=keypoints.confidence,
-        depth=np.repeat(depth[None], count, axis=0),
+        depth=np.repeat(depth[None], len(frames), axis=0),
         clarity=conditions.hand_clarity(frames, keypoints),
         movement_box=conditions.movement_box(reference, enlarge=1.0),
         boxes=boxes,
-        latents=latents.encode(vae, pictures).half().numpy(),
-        extra={
-            "prior_latents": latents.encode(vae, restored).half().numpy(),
-            "doubt": latents.doubt(confidence, vae).half().numpy(),
-        },
+        extra=packed(Prior(restored, confidence)),
     )
     return clip, _sheet(frames, restored, confidence)
+
+
+def with_latents(clip: Clip, vae: Any, name: str) -> Clip:
+    """A repair clip with the latents of its pictures and of the damaged photo; `name` of the autoencoder."""
+    prior = unpacked(clip.extra, clip.size)
+    pictures = torch.from_numpy(clip.frames().copy()).permute(0, 3, 1, 2) / 255
+    found = {
+        "prior_latents": latents.encode(vae, prior.frames).half().numpy(),
+        "doubt": latents.doubt(prior.confidence, vae).half().numpy(),
+    }
+    return replace(
+        clip,
+        meta={**clip.meta, "networks": {"vae": name}},
+        latents=latents.encode(vae, pictures).half().numpy(),
+        extra={**clip.extra, **found},
+    )
 
 
 def seen(path: Path, side: int) -> tuple[Picture, Detection]:
@@ -146,11 +155,6 @@ def _turned(points: Array, hands: list[slice], size: tuple[int, int], generator:
 @lru_cache(maxsize=SPEAKERS)
 def _talk(speech: str, speaker: int) -> list[Motion]:
     return list(ProsodyMotion(speaker, FPS, LIVELINESS).stream(open_speech(speech).features(FPS)))
-
-
-@lru_cache(maxsize=1)
-def _autoencoder(name: str, folder: str) -> Any:
-    return latents.load_autoencoder(name, folder).eval().to(memory_format=torch.channels_last)
 
 
 def _crops(frames: Picture, boxes: Array) -> list[Picture]:

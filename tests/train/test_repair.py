@@ -114,7 +114,7 @@ def test_turned_arms_of_zero_are_the_same():
         (["--variants", "0"], "--variants must be at least 1"),
         (["--speech", "/nowhere.wav"], "no such recording"),
         (["--vae", "shipped:nothing"], "no weights"),
-        (["--vae", "/nowhere"], "no autoencoder in"),
+        (["--vae", "/nowhere"], "holds no autoencoder"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, capsys, changes, message):
