@@ -110,43 +110,33 @@ def resampled_stream(motions: Iterable[Motion], fps: float) -> Iterator[Motion]:
     """A stream of motion at another rate: the same frames as `Motion.resampled` of the whole, piece by piece."""
     from dataclasses import replace
 
+    from pose.interpolation import AFTER, BEFORE
     from pose.motion import Motion
 
     held: Motion | None = None  # source frames from `start` on
     start = made = 0
+
+    def ready(last: int) -> Iterator[Motion]:
+        """What stands at or before source frame `last`."""
+        nonlocal made
+        assert held is not None
+        count = int(np.floor(last / held.fps * fps + 1e-6)) + 1 - made
+        if count > 0:
+            places = np.arange(made, made + count) * (held.fps / fps) - start
+            yield replace(held.at(np.minimum(places, len(held) - 1)), fps=fps)
+            made += count
+
     for piece in motions:
         if piece.fps == fps:
             yield piece
             continue
         held = piece if held is None else Motion.concatenated([held, piece])
-        # Frame `made` stands at made / fps seconds; whole spans of source frames are resampled from frame 0 each time.
-        ready = int(np.floor((start + len(held) - 1) / held.fps * fps + 1e-6)) + 1 - made
-        if ready <= 0:
-            continue
-        offset = made / fps * held.fps - start  # of the first frame to make, in held source frames
-        yield _sampled(held, offset, ready, fps)
-        made += ready
-        keep = int(np.floor(made / fps * held.fps)) - start
+        yield from ready(start + len(held) - 1 - AFTER)
+        keep = int(np.floor(made / fps * held.fps)) - BEFORE - 1 - start  # one more, as the division may round up
         keep = min(max(keep, 0), len(held) - 1)
-        held, start = replace(held[keep:]), start + keep
-
-
-def _sampled(motion: Motion, offset: float, count: int, fps: float) -> Motion:
-    """`count` frames at `fps`, the first at the source frame `offset`."""
-    from pose.motion import Motion
-    from pose.rotations import slerp
-
-    place = np.minimum(offset + np.arange(count) * (motion.fps / fps), len(motion) - 1)
-    low = np.minimum(place.astype(int), max(len(motion) - 2, 0))
-    high = np.minimum(low + 1, len(motion) - 1)
-    t = (place - low).astype(np.float32)
-    rotations = slerp(motion.rotations[low], motion.rotations[high], t[:, None]).astype(np.float32)
-
-    def blend(values: np.ndarray) -> np.ndarray:
-        return values[low] * (1 - t[:, None]) + values[high] * t[:, None]
-
-    expression = None if motion.expression is None else blend(motion.expression)
-    return Motion(fps, motion.skeleton, rotations, blend(motion.root_position), expression)
+        held, start = held[keep:], start + keep
+    if held is not None:
+        yield from ready(start + len(held) - 1)
 
 
 def run(args: argparse.Namespace) -> str:

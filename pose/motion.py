@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pose.rotations import slerp
+from pose.interpolation import between, rotations_between
 from pose.skeleton import Skeleton
 
 Array = NDArray[np.float32]
@@ -99,7 +99,7 @@ class Motion:
         return self.skeleton.forward_kinematics(self.rotations, self.root_position, self.translations)[0]
 
     def resampled(self, fps: float) -> Motion:
-        """The same motion at another frame rate: rotations by slerp, the rest linearly.
+        """The same motion at another frame rate, smooth between frames (`pose.interpolation`).
 
         Frame k of the result is the motion at k / fps seconds; the last one is at or before the last frame given, so
         that nothing is extrapolated. Downsampling takes points in time and does not average.
@@ -109,22 +109,19 @@ class Motion:
         if fps == self.fps or len(self) == 0:
             return replace(self, fps=fps)
         count = int(np.floor((len(self) - 1) / self.fps * fps + 1e-6)) + 1
-        place = np.minimum(np.arange(count) * (self.fps / fps), len(self) - 1)
-        before = np.minimum(place.astype(int), max(len(self) - 2, 0))
-        after = np.minimum(before + 1, len(self) - 1)
-        part = (place - before).astype(np.float32)
+        places = np.minimum(np.arange(count) * (self.fps / fps), len(self) - 1)
+        return replace(self.at(places), fps=fps)
 
-        def blend(values: Array) -> Array:
-            t = part.reshape(-1, *[1] * (values.ndim - 1))
-            return values[before] * (1 - t) + values[after] * t
-
-        return Motion(
-            fps,
-            self.skeleton,
-            slerp(self.rotations[before], self.rotations[after], part[:, None]).astype(np.float32),
-            blend(self.root_position),
-            None if self.expression is None else blend(self.expression),
-            None if self.translations is None else blend(self.translations),
+    def at(self, places: NDArray[np.float64]) -> Motion:
+        """The motion at `places` (n,), in frames from 0 to F - 1, whole or between; the frame rate stays as it is."""
+        expression = None if self.expression is None else np.clip(between(self.expression, places), 0, 1)
+        translations = None if self.translations is None else between(self.translations, places)
+        return replace(
+            self,
+            rotations=rotations_between(self.rotations, places).astype(np.float32),
+            root_position=between(self.root_position, places).astype(np.float32),
+            expression=None if expression is None else expression.astype(np.float32),
+            translations=None if translations is None else translations.astype(np.float32),
         )
 
     @classmethod

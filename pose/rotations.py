@@ -135,13 +135,6 @@ def matrix_to_euler(matrix: ArrayLike, order: str) -> Array:
     return np.stack([first, middle, last], -1)
 
 
-def slerp(start: ArrayLike, end: ArrayLike, t: ArrayLike) -> Array:
-    """The rotation matrices a fraction `t` (...) of the shortest way from `start` to `end`, both (..., 3, 3)."""
-    start, end = _trailing(start, (3, 3), "start"), _trailing(end, (3, 3), "end")
-    way = matrix_to_axis_angle(np.swapaxes(start, -1, -2) @ end)
-    return start @ axis_angle_to_matrix(np.asarray(t, np.float64)[..., None] * way)
-
-
 def rotation_between(start: ArrayLike, end: ArrayLike) -> Array:
     """The smallest rotation (..., 3, 3) that turns the direction of `start` (..., 3) into that of `end` (..., 3)."""
     a, b = normalized(_trailing(start, (3,), "start")), normalized(_trailing(end, (3,), "end"))

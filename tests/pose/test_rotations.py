@@ -61,16 +61,6 @@ def test_sixd_holds_columns_and_accepts_any_two_directions() -> None:
     np.testing.assert_allclose(np.linalg.det(noisy), 1, atol=1e-9)
 
 
-def test_slerp_keeps_a_constant_speed(matrices: np.ndarray) -> None:
-    a, b = matrices[:50], matrices[50:100]
-    np.testing.assert_allclose(r.slerp(a, b, np.zeros(50)), a, atol=1e-9)
-    np.testing.assert_allclose(r.slerp(a, b, np.ones(50)), b, atol=1e-9)
-    third = r.slerp(a, b, np.full(50, 1 / 3))
-    whole = np.linalg.norm(r.matrix_to_axis_angle(a.swapaxes(-1, -2) @ b), axis=-1)
-    part = np.linalg.norm(r.matrix_to_axis_angle(a.swapaxes(-1, -2) @ third), axis=-1)
-    np.testing.assert_allclose(part, whole / 3, atol=1e-7)
-
-
 def test_rotation_between_turns_one_direction_into_the_other() -> None:
     random = np.random.default_rng(3)
     a, b = random.normal(size=(2, 100, 3))
