@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose.draw import draw_body, draw_hands
-from pose.keypoints import FACE, FACE_OVAL, HANDS, Keypoints
+from pose.keypoints import FACE, FACE_OVAL, HANDS, LEFT_EYE_UPPER, RIGHT_EYE_UPPER, Keypoints
 
 Array = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -30,6 +30,11 @@ ENLARGE = (1.0, 1.5)  # published: the training box is 100 % to 150 % of the tra
 ENLARGE_INFERENCE = 1.25  # ours: the middle of what training saw
 HAND_MARGIN = 1.3  # ours: fingertips are thicker than their keypoints
 FACE_MARGIN = 1.2
+# ours: lower face in the frame of `mouth_mask`, where the nose ends at (0, 1), closed lips are near 1.5 and the chin
+# near 2.4. Wide enough for cheeks that a smile moves, deep enough for the chin of an open mouth.
+MOUTH_OUTLINE = ((-0.5, 0.95), (0.5, 0.95), (1.15, 1.2), (1.2, 1.9), (0.75, 2.75), (0.35, 3.05),
+                 (-0.35, 3.05), (-0.75, 2.75), (-1.2, 1.9), (-1.15, 1.2))  # fmt: skip
+NOSE_BASE = FACE.start + 2  # of the face mesh; talking hardly moves it
 CLARITY_CROP = 128  # published
 # ours: 36 hands of half-body photos at 512² measure 2.27 ± 0.18, the same blurred by 1.5 pixels 1.35 ± 0.15; video has
 # both. Training on a data set of its own carries that set's figures.
@@ -142,6 +147,34 @@ def region_mask(keypoints: Keypoints, region: str, size: tuple[int, int]) -> Arr
     boxes = region_boxes(keypoints, region)
     covered = [_coverage(boxes[:, part], keypoints.size, size) for part in range(boxes.shape[1])]
     return np.maximum.reduce(covered)
+
+
+def mouth_mask(keypoints: Keypoints, size: tuple[int, int]) -> Array:
+    """Mouth, chin and jaw of each frame on a grid over the image, (F, h, w): 1 in every cell that is touched, else 0.
+
+    What is hidden where sound alone is to say what the mouth does (ours), in training and at inference. The outline
+    hangs on eyes and nose, so it follows the head and does not tell how far the mouth is open. Where the face is not
+    in view the mask is 0. `size` (h, w) must divide the image's.
+    """
+    height, width = keypoints.size
+    if height % size[0] or width % size[1]:
+        raise ValueError(f"the grid {size} must divide the image {keypoints.size}; crop the image first")
+    corners = [FACE.start + RIGHT_EYE_UPPER[0], FACE.start + LEFT_EYE_UPPER[0]]
+    right, left, nose = np.moveaxis(keypoints.points[:, [*corners, NOSE_BASE]], 1, 0)  # (F, 2) each
+    down = nose - (right + left) / 2
+    across = (left - right) / 2
+    # In a profile the eyes draw together, and a raised head brings the nose up to them; the mouth shrinks less.
+    ratio = np.linalg.norm(across, axis=-1) / np.maximum(np.linalg.norm(down, axis=-1), 1e-3)
+    across = across * np.maximum(0.7 / np.maximum(ratio, 1e-3), 1.0)[:, None]
+    down = down * np.maximum(ratio * 0.9, 1.0)[:, None]
+    outline = np.array(MOUTH_OUTLINE, np.float32)
+    points = (right + left)[:, None] / 2 + outline[:, :1] * across[:, None] + outline[:, 1:] * down[:, None]
+    seen = keypoints.confidence[:, [*corners, NOSE_BASE]].min(1) >= KNOWN
+    filled = np.zeros((len(keypoints), height, width), np.uint8)
+    for frame in np.flatnonzero(seen):
+        cv2.fillConvexPoly(filled[frame], np.round((points[frame] - 0.5) * 16).astype(np.int32), 1, shift=4)
+    cells = filled.reshape(-1, size[0], height // size[0], size[1], width // size[1])
+    return cells.max((2, 4)).astype(np.float32)
 
 
 def hand_heatmaps(keypoints: Keypoints, size: tuple[int, int], sigma: float = 1.5) -> tuple[Array, Array]:

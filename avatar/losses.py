@@ -89,7 +89,7 @@ def min_snr_weight(
 def denoising_loss(
     prediction: Tensor,  # (B, C, F, h, w)
     target: Tensor,  # the same shape
-    mask: Tensor | None = None,  # (B, 1, F, h, w) in [0, 1]: face and hands
+    mask: Tensor | None = None,  # (B, 1, F, h, w) in [0, 1]: face and hands; above 1 weighs more
     alpha: float = LOCAL_ALPHA,
 ) -> Tensor:
     """Mean of (1 + alpha M) (prediction - target)^2 for each clip, (B,)."""

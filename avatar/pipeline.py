@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avatar import conditions, latents
-from avatar.composite import Compositor
+from avatar.composite import Compositor, without_mouth
 from avatar.models.audio_encoder import AudioEncoder, Waveform
 from avatar.models.identity import IdentityEncoder
 from avatar.models.pose_encoder import PoseEncoder
@@ -74,6 +74,7 @@ class AvatarPipeline(DiffusionPipeline):
         reference_guidance: float = 2.5,  # published
         audio_guidance: float = 4.5,  # published
         frame_stride: int = 1,
+        mouth: str = "prior",  # "sound" for models that were trained with mouths hidden
     ) -> None:
         super().__init__()
         positions = unet.config.motion_max_seq_length
@@ -107,6 +108,7 @@ class AvatarPipeline(DiffusionPipeline):
             reference_guidance=reference_guidance,
             audio_guidance=audio_guidance,
             frame_stride=frame_stride,
+            mouth=mouth,
         )
 
     @classmethod
@@ -147,6 +149,7 @@ class AvatarPipeline(DiffusionPipeline):
         guidance: Guidance | None = None,
         frame_stride: int | None = None,  # generate every k-th frame and carry its correction to those between
         composite: bool = True,  # keep the prior where it is sure
+        mouth: str | None = None,  # "sound": the prior is not told about the mouth; "prior": it is. None: the config's
         generator: torch.Generator | None = None,
         attention_backend: str | None = None,  # native, flash, xformers, sage: diffusers' names
         on_progress: Callable[[Progress], None] | None = None,
@@ -159,6 +162,13 @@ class AvatarPipeline(DiffusionPipeline):
         # 1. Check inputs
         config = self.config
         condition = condition or ("box" if keypoints is None else "body")
+        if mouth == "sound" and (audio is None or keypoints is None):
+            raise ValueError(
+                "mouth 'sound' hides the prior's mouth where the keypoints say and draws it from sound; pass audio "
+                "and keypoints, or mouth='prior'"
+            )
+        if mouth is None:
+            mouth = config.mouth if audio is not None and keypoints is not None else "prior"
         self._check_photo(image, reference)
         settings = Settings(
             config.steps if steps is None else steps,
@@ -166,6 +176,7 @@ class AvatarPipeline(DiffusionPipeline):
             guidance or Guidance(config.reference_guidance, config.audio_guidance),
             config.frame_stride if frame_stride is None else frame_stride,
             composite,
+            mouth,
             condition,
             conditions.movement_box(reference) if condition == "box" and movement_box is None else movement_box,
             hand_clarity,
@@ -225,7 +236,7 @@ class AvatarPipeline(DiffusionPipeline):
             while (piece := sources.take(self.config.window * settings.frame_stride)) is not None:
                 with self._attention(settings.backend):
                     # 4. Conditions of the window's generated frames
-                    prior = self.encode_prior(piece.prior, settings.frame_stride)
+                    prior, shown = self.encode_prior(piece, settings)
                     inputs = self.encode_conditions(person, piece, before, settings)
                     self._offload()
                     # 5. Denoise
@@ -256,7 +267,7 @@ class AvatarPipeline(DiffusionPipeline):
                     generated = latents.decode(self.vae, clean[0].transpose(0, 1), self._execution_device)
                     self._offload()
                 # 7. Composite with the prior, and fill the frames between
-                yield from compositor.add(generated, piece.prior)
+                yield from compositor.add(generated, shown)
             yield from compositor.finish()
         finally:
             # 8. Offload
@@ -282,13 +293,23 @@ class AvatarPipeline(DiffusionPipeline):
         self._offload()
         return Person(features, identity, nobody, wanted_clarity(reference, settings.clarity).to(device), box)
 
-    def encode_prior(self, prior: Prior | None, stride: int) -> PriorLatents | None:
-        """Latents of the prior's frames that are generated, and how far to doubt them."""
-        if prior is None:
-            return None
-        encoded = latents.encode(self.vae, prior.frames[::stride], self._execution_device)
-        doubt = latents.doubt(prior.confidence[::stride], self.vae).to(encoded.device)
-        return PriorLatents(doubt.transpose(0, 1)[None], encoded.transpose(0, 1)[None])
+    def encode_prior(self, piece: Piece, settings: Settings) -> tuple[PriorLatents | None, Prior | None]:
+        """Latents of the prior's frames that are generated and how far to doubt them, and the prior to composite with.
+
+        Where sound is to say the mouth, both know nothing of it.
+        """
+        if piece.prior is None:
+            return None, None
+        shown, stride = piece.prior, settings.frame_stride
+        encoded = latents.encode(self.vae, shown.frames[::stride], self._execution_device)
+        doubt = latents.doubt(shown.confidence[::stride], self.vae).to(encoded.device)
+        if settings.mouth == "sound" and piece.keypoints is not None:
+            drawn = piece.keypoints[slice(None, None, stride)]
+            hidden = conditions.mouth_mask(drawn, (encoded.shape[2], encoded.shape[3]))
+            cells = torch.from_numpy(hidden)[:, None].to(encoded.device)
+            encoded, doubt = encoded * (1 - cells), torch.maximum(doubt, cells)
+            shown = without_mouth(shown, conditions.mouth_mask(piece.keypoints, piece.keypoints.size))
+        return PriorLatents(doubt.transpose(0, 1)[None], encoded.transpose(0, 1)[None]), shown
 
     def encode_conditions(
         self, person: Person, piece: Piece, before: Tensor | None, settings: Settings

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from avatar import conditions
 from avatar.sampling import Guidance
 
+MOUTHS = ("prior", "sound")  # whose mouth is shown to the model: the prior's, or none, so that sound alone says it
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -32,6 +34,7 @@ class Settings:
     guidance: Guidance
     frame_stride: int
     composite: bool
+    mouth: str  # of MOUTHS
     condition: str
     box: NDArray[np.float32] | None
     clarity: float | tuple[float, float]
@@ -45,6 +48,8 @@ class Settings:
             raise ValueError(f"steps must be at least 1, got {self.steps}; for the prior alone pass strength 0")
         if not 0 <= self.strength <= 1:
             raise ValueError(f"strength must be 0 (the prior) to 1 (pure generation), got {self.strength}")
+        if self.mouth not in MOUTHS:
+            raise ValueError(f"mouth must be one of {', '.join(MOUTHS)}, got {self.mouth!r}")
 
     def report(self, first: int, frames: int, step: int, steps: int) -> None:
         """Tell whoever asked where the run stands."""

@@ -54,6 +54,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--steps", type=int, help="denoising steps in each window of the video model; its own by default")
     add("--strength", type=float, help="how much the model repaints: 0 nothing, 1 everything; its own by default")
     add("--guidance", help="REFERENCE,AUDIO guidance scales, as in 2.5,4.5; the model's own by default")
+    add("--mouth", choices=("prior", "sound"), help="of the video model: keep the prior's mouth, or let sound draw it")
     add("--preview", action="store_true", help="also write a contact sheet, OUTPUT with .png for a suffix")
     add("--dry-run", action="store_true", help="check the inputs and say what would be done")
     return parser.parse_args(argv)
@@ -84,7 +85,7 @@ def check_arguments(args: argparse.Namespace) -> None:
             raise ValueError(f"{option} writes {' or '.join(suffixes)}, got {path}")
         if path is not None:
             check_folder(path.parent)
-    for option in ("steps", "strength", "guidance"):
+    for option in ("steps", "strength", "guidance", "mouth"):
         if getattr(args, option) is not None and not args.model:
             raise ValueError(f"--{option} belongs to a video model; pass --model too")
     for option, path in (("--motion-in", args.motion_in), ("--driving", args.driving)):
@@ -206,7 +207,8 @@ def run(args: argparse.Namespace) -> str:
         if pipeline is None:
             video = (prior.frames for _, prior in synthesis.priors(keypoints, skip=writer.written))
         else:
-            chosen = {"steps": args.steps, "strength": args.strength, "guidance": parse_guidance(args.guidance)}
+            chosen = {"steps": args.steps, "strength": args.strength, "mouth": args.mouth}
+            chosen["guidance"] = parse_guidance(args.guidance)
             video = synthesis.generated(pipeline, keypoints, speech, frames=frames, **chosen)
         for part in video:
             for frame in synthesis.pictures(part):

@@ -26,6 +26,7 @@ Stroke = tuple[int, int, tuple[float, float, float]]  # two indices of the layou
 SHIFT = 4  # cv2's fixed point: 1/16 pixel
 UNSEEN, SEEN = 0.3, 0.6  # confidence at which a stroke begins to show, and at which it is fully bright
 LIMB_WIDTH, FINGER_WIDTH, FACE_WIDTH = 0.075, 0.02, 0.008  # of the shoulder width; DWPose's look at half-body size
+UPPER_FACE = [FACE.start + 10, FACE.start + 2]  # middle of the forehead, end of the nose: 0.6 of a face's height
 LIMB_DIMNESS = 0.6  # limbs are darker than joints, as in OpenPose's drawings: overlaps stay readable
 
 
@@ -113,9 +114,10 @@ def _drawn(keypoints: Keypoints, size: tuple[int, int] | None, parts: tuple[str,
     canvases = np.zeros((len(keypoints), *keypoints.size, 3), np.uint8)
     for canvas, points, confidence in zip(canvases, keypoints.points, keypoints.confidence, strict=True):
         unit = float(np.linalg.norm(points[5] - points[6]))
-        # A turned or unseen body has narrow shoulders: the face's height bounds the unit from below.
-        face = points[FACE] if confidence[FACE.start] >= UNSEEN else np.zeros((1, 2), np.float32)
-        unit = max(unit, 1.2 * float(np.ptp(face[:, 1])), 16.0)
+        # A turned or unseen body has narrow shoulders: the face's height bounds the unit from below. It is measured to
+        # the nose, or widths would tell how far the mouth is open.
+        upper = points[UPPER_FACE] if confidence[FACE.start] >= UNSEEN else np.zeros((1, 2), np.float32)
+        unit = max(unit, 2.0 * float(np.ptp(upper[:, 1])), 16.0)
         if "body" in parts:
             _limbs(canvas, points, confidence, unit)
         if "face" in parts:

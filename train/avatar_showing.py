@@ -1,7 +1,8 @@
 """What there is to look at while the video stage trains: videos with sound, region masks, use of the codebooks.
 
 Videos are made by the pipeline itself, so that they show what a user would get: the recording on the left, the prior
-in the middle where the model has one, the model on the right. Letters: F frames, H W image size, N codes.
+in the middle where the model has one, the model on the right, where mouths were hidden in training once with the
+prior's mouth and once with that of the sound. Letters: F frames, H W image size, N codes.
 """
 
 from __future__ import annotations
@@ -40,8 +41,15 @@ class Example:
     index: int
 
 
-def show_clip(pipeline: AvatarPipeline, clip: Clip, path: Path, seconds: float, steps: int | None = None) -> Image:
-    """Write the video of a clip and return the middle frame's picture (H, 2 W or 3 W, 3)."""
+def show_clip(
+    pipeline: AvatarPipeline,
+    clip: Clip,
+    path: Path,
+    seconds: float,
+    mouths: Sequence[str] = ("prior",),  # one column each; "sound" where there is a prior and sound
+    steps: int | None = None,
+) -> Image:
+    """Write the video of a clip and return the middle frame's picture (H, 2 W to 4 W, 3)."""
     frames = min(len(clip), round(seconds * FPS))
     reference = int(usable_references(clip)[0])
     window, one = slice(0, frames), slice(reference, reference + 1)
@@ -51,13 +59,15 @@ def show_clip(pipeline: AvatarPipeline, clip: Clip, path: Path, seconds: float, 
         prior = photo_prior(clip, reference).render(keypoints[window])
     sound = clip.waveform()[: frames * FRAME_SAMPLES] if clip.sound is not None else None
     options: dict[str, Any] = {} if prior is not None else {"strength": 1.0, "frame_stride": 1}
-    made = pipeline(
-        image, keypoints[one], audio=sound, keypoints=keypoints[window], prior=prior, steps=steps,
-        generator=torch.Generator().manual_seed(0), **options,
-    ).frames  # fmt: skip
     columns = [clip.frames(0, frames)]
     columns += [_pictures(prior.frames)] if prior is not None else []
-    pictures = np.concatenate([*columns, _pictures(made)], axis=2)
+    for mouth in mouths if prior is not None and sound is not None else ("prior",):
+        made = pipeline(
+            image, keypoints[one], audio=sound, keypoints=keypoints[window], prior=prior, steps=steps, mouth=mouth,
+            generator=torch.Generator().manual_seed(0), **options,
+        ).frames  # fmt: skip
+        columns.append(_pictures(made))
+    pictures = np.concatenate(columns, axis=2)
     with tempfile.TemporaryDirectory() as scratch:
         track = None
         if sound is not None:
@@ -70,7 +80,12 @@ def show_clip(pipeline: AvatarPipeline, clip: Clip, path: Path, seconds: float, 
 
 
 def show_examples(
-    pipeline: AvatarPipeline, examples: Sequence[Example], folder: Path, name: str, seconds: float
+    pipeline: AvatarPipeline,
+    examples: Sequence[Example],
+    folder: Path,
+    name: str,
+    seconds: float,
+    mouths: Sequence[str] = ("prior",),
 ) -> dict[str, Image]:
     """A video of each example as FOLDER/NAME_<clip>.mp4; of the first also pictures, FOLDER/NAME_masks.png and so on.
 
@@ -84,7 +99,7 @@ def show_examples(
             lambda unet, given, made, seen=seen: seen.__setitem__(slice(0), [made])
         )
         with CodeUse(pipeline.unet) as use:
-            middle = show_clip(pipeline, clip, folder / f"{name}_{clip.key}.mp4", seconds)
+            middle = show_clip(pipeline, clip, folder / f"{name}_{clip.key}.mp4", seconds, mouths)
         hook.remove()
         pictures[f"video/{clip.key}"] = middle
         if number == 0 and seen and seen[0].region_logits:

@@ -60,6 +60,7 @@ class LossConfig:
     """Weights of the parts of the loss."""
 
     local_alpha: float = losses.LOCAL_ALPHA  # published: (1 + alpha M) L with alpha 1
+    mouth: float = 4.0  # ours: added to the weight of hidden mouths, which are small and move little
     mask: float = 0.1  # ours: boxes for the region masks; not public
     heatmap: float = 1.0  # published without a weight; for t < 500 and with probability 0.5
 
@@ -133,6 +134,7 @@ class AvatarTask(Task):
         self.trains, self.trains_reference = train, "reference" in train
         self.examples: list[Example] = []  # clips that `show` makes videos of, each of so many seconds
         self.seconds = 4.0
+        self.mouths: tuple[str, ...] = ("prior",)  # of `avatar.settings.MOUTHS`; each is shown
 
         # 2. Recompute activations instead of keeping them
         for part in (pipeline.unet, pipeline.reference_net, pipeline.pose_encoder) if checkpointing else ():
@@ -186,8 +188,10 @@ class AvatarTask(Task):
         # 4. Losses
         kind = scheduler.config.prediction_type
         target = losses.diffusion_target(clean, added, times, alphas, kind)
-        local = batch["regions"].amax(1, keepdim=True)
-        error = losses.denoising_loss(output.sample, target, local, self.weights.local_alpha)
+        local = self.weights.local_alpha * batch["regions"].amax(1, keepdim=True)
+        if "mouth" in batch:
+            local = local + self.weights.mouth * batch["mouth"]
+        error = losses.denoising_loss(output.sample, target, local, alpha=1.0)
         if noise.min_snr_gamma:
             error = error * losses.min_snr_weight(times, alphas, kind, noise.min_snr_gamma)
         parts = {"denoising": error.mean()}
@@ -211,10 +215,12 @@ class AvatarTask(Task):
         return latents.encode(self.pipeline.vae, frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).transpose(1, 2)
 
     def _prior(self, batch: dict[str, Tensor], clean: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents and doubt of the prior; without one zeros and 1, as in the pipeline."""
+        """Latents and doubt of the prior; without one, or where a mouth is hidden, zeros and 1, as in the pipeline."""
         if "keep_prior" not in batch:
             return torch.zeros_like(clean), torch.ones_like(clean[:, :1])
         keep = batch["keep_prior"][:, None, None, None, None]
+        if "mouth" in batch:
+            keep = keep & (batch["mouth"] == 0)
         prior, doubt = self._latents(batch, "prior_latents", "prior_frames"), batch["doubt"].float()
         return torch.where(keep, prior, torch.zeros_like(prior)), torch.where(keep, doubt, torch.ones_like(doubt))
 
@@ -286,6 +292,9 @@ class AvatarTask(Task):
         places["elsewhere"] = 1 - batch["regions"].amax(1, keepdim=True)
         if "keep_prior" in batch:
             places["doubtful"] = doubt * batch["keep_prior"][:, None, None, None, None]
+        if "mouth" in batch:
+            places["mouth"] = batch["mouth"]
+            places["doubtful"] = places["doubtful"] * (1 - batch["mouth"])
         for name, mask in places.items():
             found[f"region/{name}"] = torch.stack([(error * mask).sum(), mask.sum()])
         return found
@@ -297,7 +306,7 @@ class AvatarTask(Task):
         """Videos of the examples, and of the first what masks and codebooks do."""
         self.eval()
         name = f"step_{step:08d}"
-        return show_examples(self.pipeline, self.examples, folder, name, self.seconds)
+        return show_examples(self.pipeline, self.examples, folder, name, self.seconds, self.mouths)
 
 
 def _check_groups(pipeline: AvatarPipeline, stage: int, train: tuple[str, ...]) -> None:

@@ -108,6 +108,7 @@ def train_pipeline(
     choices = (pipeline, config.stage, groups, config.noise, config.losses, config.checkpointing)
     task = LoraTask(config.lora, *choices) if config.lora.rank else AvatarTask(*choices)
     task.examples, task.seconds = shown, config.loop.video_seconds
+    task.mouths = ("prior", "sound") if config.conditions.hide_mouth else ("prior",)
     moving = sum(p.numel() for p in task.parameters() if p.requires_grad)
     say(
         f"stage {config.stage}: {moving:,} of {sum(p.numel() for p in task.parameters()):,} parameters are trained "

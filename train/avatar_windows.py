@@ -61,6 +61,7 @@ class TrainingWindow(TypedDict):
     prior_frames: NotRequired[Tensor]  # (B, 3, F, H, W)
     doubt: NotRequired[Tensor]  # (B, 1, F, h, w) float: 1 - confidence of the prior
     keep_prior: NotRequired[Tensor]  # (B,) bool; false: as if there were none
+    mouth: NotRequired[Tensor]  # (B, 1, F, h, w) 0 or 1: where the prior is not told, so that sound says the mouth
     draw: Tensor  # (B,) int: seeds for noise and times; `train.batches.Sampled` adds it
 
 
@@ -75,6 +76,7 @@ class ConditionConfig:
     drop_motion: float = 0.25  # ours; windows at a clip's start have no motion frames either. Hallo: 0.05
     drop_clarity: float = 0.1  # ours
     drop_prior: float = 0.1  # ours: the model must also work without a prior
+    hide_mouth: float = 0.0  # ours: share of samples whose prior is not told about the mouth; 0.5 in `default`
     clarity_mean: float = conditions.CLARITY_MEAN  # of the data set's hands
     clarity_std: float = conditions.CLARITY_STD
     spacings: tuple[int, ...] | None = None  # frames between those of a window; None: 1 to the model's frame_stride
@@ -85,6 +87,8 @@ class ConditionConfig:
         for name in ("reference", "audio", "both", "motion", "clarity", "prior"):
             if not 0 <= getattr(self, f"drop_{name}") <= 1:
                 raise ValueError(f"conditions.drop_{name} must be 0 to 1, got {getattr(self, f'drop_{name}')}")
+        if not 0 <= self.hide_mouth <= 1:
+            raise ValueError(f"conditions.hide_mouth must be 0 to 1, got {self.hide_mouth}")
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,8 @@ class AvatarWindows(Dataset):
             zip(("reference", "audio", "motion", "clarity", "prior", "any"), generator.random(6), strict=True)
         )
         kind = conditions.sample_kind(generator, drawn.kinds)
+        # Only where sound can say what is hidden. Photos made for repair are silent; their damage is to be seen.
+        hidden = generator.random() < drawn.hide_mouth and clip.sound is not None and "repair" not in clip.meta
         possible = [s for s in shape.spacings if (shape.frames - 1) * s < len(clip)] or [1]
         spacing = possible[int(spacing_at * len(possible))]
         start = int(window_at * (len(clip) - (shape.frames - 1) * spacing))
@@ -213,6 +219,8 @@ class AvatarWindows(Dataset):
         # 6. The prior
         if shape.prior != "none":
             item |= self._prior(clip, reference, places, self._drop("prior", drops))
+            mouth = conditions.mouth_mask(window, grid) if hidden else np.zeros((shape.frames, *grid), np.float32)
+            item["mouth"] = torch.from_numpy(mouth)[None]
         return item
 
     def _drop(self, name: str, drops: dict[str, float]) -> bool:

@@ -121,6 +121,8 @@ def test_what_does_not_fit_is_said(numbered, tmp_path):
         windows(silent)
     with pytest.raises(ValueError, match="drop_audio must be 0 to 1"):
         ConditionConfig(drop_audio=2)
+    with pytest.raises(ValueError, match="hide_mouth must be 0 to 1"):
+        ConditionConfig(hide_mouth=1.5)
 
 
 def test_cached_priors_are_the_rendered_ones(tmp_path):
@@ -144,6 +146,16 @@ def test_cached_priors_are_the_rendered_ones(tmp_path):
     torch.testing.assert_close(doubt, latents.doubt(prior.confidence, vae), atol=1e-3, rtol=0)
     item = data.draw(0, np.random.default_rng(0))
     assert item["keep_prior"] and item["prior_latents"].shape == (4, 4, 8, 8) and item["doubt"].shape == (1, 4, 8, 8)
+    # Mouths are hidden of the clips that have sound, at their rate, and where they are in each frame.
+    data.drawn = ConditionConfig(hide_mouth=0.5)
+    items = [data.draw(0, np.random.default_rng(seed)) for seed in range(80)]
+    hidden = [item["mouth"] for item in items if item["mouth"].any()]
+    assert 25 < len(hidden) < 55 and hidden[0].shape == (1, 4, 8, 8) and set(hidden[0].unique().tolist()) == {0, 1}
+    assert not item["mouth"].any()  # the rate is 0 unless told
+    for rest in (replace(clip, sound=None, audio_states=None), replace(clip, meta=clip.meta | {"repair": 3})):
+        data.clip = lambda index, rest=rest: rest
+        data._prior = lambda *_: {}
+        assert not any(data.draw(0, np.random.default_rng(seed))["mouth"].any() for seed in range(10))
     # Another autoencoder's priors are others.
     torch.manual_seed(1)
     assert PriorCache(tmp_path / "prior", load_pipeline(TINY).vae, 2).folder != cache.folder
