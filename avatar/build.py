@@ -26,9 +26,7 @@ from avatar.models.pose_encoder import PoseEncoder
 from avatar.models.reference import ReferenceNet
 from avatar.models.unet import AvatarUNet
 from avatar.pipeline import AvatarPipeline
-
-WEIGHTS = Path(__file__).parent / "weights"
-SHIPPED = "shipped:"
+from avatar.shipped import located
 
 SECTIONS = (
     "unet", "reference_net", "pose_encoder", "audio_encoder", "identity_encoder", "vae", "scheduler", "pipeline",
@@ -88,17 +86,6 @@ def _built(cls: Any, arguments: dict[str, Any]) -> Any:
         return cls.from_pretrained(located(arguments["from"]))
     _check_names(arguments, inspect.signature(cls.__init__).parameters, f"{cls.__name__} argument")
     return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in arguments.items()})
-
-
-def located(source: str) -> str:
-    """A folder or hub id; what ships with the package by its name."""
-    if not source.startswith(SHIPPED):
-        return source
-    folder = WEIGHTS / source.removeprefix(SHIPPED)
-    if not folder.is_dir():
-        known = sorted(path.name for path in WEIGHTS.glob("*") if path.is_dir())
-        raise ValueError(f"no weights {source!r} come with this package; it has {', '.join(known) or 'none'}")
-    return str(folder)
 
 
 def build_autoencoder(section: Mapping[str, Any]) -> AutoencoderKL | AutoencoderTiny:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avatar.shipped import WEIGHTS
 from avatar.sizes import MULTIPLE, crop_to_aspect, resize, working_size
 from pose.keypoints import Keypoints
 from pose.motion import EXPRESSION_NAMES, Motion
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from avatar.pipeline import AvatarPipeline
     from avatar.warp.prior import Prior
     from pose.pipeline import GesturePipeline
-    from pose.speech import SpeechFile
+    from pose.speech import SpeechFeatures, SpeechFile
     from pose.speech_models import SpeechModel
 
 DETECTION_SIDE = 1536  # the longer side of what the detector sees: beyond it no hand or face was found better (ours)
@@ -65,7 +66,7 @@ class Synthesis:
         """Motion from speech alone, as many frames as cover the sound."""
         from pose.prosody import ProsodyMotion
 
-        return ProsodyMotion(self.seed, self.fps).stream(speech.features(self.fps))
+        return ProsodyMotion(self.seed, self.fps).stream(with_phones(speech.features(self.fps)))
 
     def with_speech_face(self, motions: Iterable[Motion], speech: SpeechFile) -> Iterator[Motion]:
         """Motion as it comes; where it does not know the face (BVH, gestures alone), lips and eyes of the speech."""
@@ -146,6 +147,15 @@ class Synthesis:
         if self.work_size != self.size:
             frames = functional.interpolate(frames, self.size, mode="bicubic", antialias=True)
         return to_uint8(frames)
+
+
+def with_phones(features: Iterable[SpeechFeatures]) -> Iterable[SpeechFeatures]:
+    """Features with the shipped reader's phones, for lips that say them; as they are where no reader ships."""
+    if not (WEIGHTS / "audio").is_dir():
+        return features
+    from pose.phone_reader import PhoneReader
+
+    return PhoneReader(WEIGHTS / "audio").stream(features)
 
 
 def to_uint8(frames: Tensor) -> NDArray[np.uint8]:

@@ -20,11 +20,13 @@ from pose.gestures import GesturePlanner, hand_parameters
 from pose.glances import EYE_RANGE, Face, GlancePlanner, pitch_contour
 from pose.idle import breathing, smooth_noise, smoothstep
 from pose.motion import EXPRESSION_NAMES, Motion, expression_index
+from pose.phone_lips import phone_mouth
 from pose.rotations import axis_angle_to_matrix
 from pose.skeleton import HOME_HEIGHT, Skeleton
 from pose.speech import SpeechFeatures
 from pose.stress import find_stresses, gaussian_smooth
-from pose.visemes import mouth, set_both_sides
+from pose.visemes import mouth as spectrum_mouth
+from pose.visemes import set_both_sides
 
 Array = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -70,6 +72,7 @@ class ProsodyMotion:
             glances.extend(end_s + 0.5, stresses, speech)
             inside = slice(behind, behind + step)
             contour = pitch_contour(window, self.fps)[inside]
+            mouth = phone_mouth if "phones" in window else spectrum_mouth
             lips = {name: v[inside] for name, v in mouth(window, self.fps, self._articulation).items()}
             energy = gaussian_smooth(window["energy"][:, 0].astype(np.float64), 0.35 * self.fps)[inside]
             face = glances.evaluate(time, contour, energy)

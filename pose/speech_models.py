@@ -33,6 +33,8 @@ CONTEXT_S = 1.0
 class SpeechModel:
     """Adds the block "wavlm" (F, D): hidden states of layer `layer`, -1 the last."""
 
+    block = "wavlm"
+
     def __init__(self, source: str | os.PathLike[str], layer: int = -1, device: str | torch.device = "cpu") -> None:
         from transformers import AutoModel
 
@@ -91,7 +93,7 @@ class SpeechModel:
         low = np.minimum(place.astype(int), max(len(states) - 2, 0))
         high, t = np.minimum(low + 1, len(states) - 1), (place - low)[:, None]
         rows = (states[low] * (1 - t) + states[high] * t).astype(np.float32)
-        return replace(part, blocks={**part.blocks, "wavlm": rows})
+        return replace(part, blocks={**part.blocks, self.block: rows})
 
 
 def _end(behind: Array, part: SpeechFeatures) -> Array:

@@ -16,12 +16,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pose.phone_lips import PHONES
 from pose.textgrid import Interval
 
-PHONES = (
-    "SIL", "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH", "IH", "IY",
-    "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z", "ZH",
-)  # fmt: skip
 UNKNOWN = -100  # label of a frame of which nothing is known; torch's cross entropy leaves it out
 UNKNOWN_TEXT = "?"  # the same in a TextGrid
 

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 import yaml
 
-from avatar.build import build_autoencoder, located
+from avatar.build import build_autoencoder
 from avatar.latents import AUTOENCODERS, Autoencoder, load_autoencoder
 from avatar.models.audio_encoder import AudioEncoder
+from avatar.shipped import located
 
 # What the states depend on; the projection behind them is trained and does not count.
 STATE_FIELDS = (

@@ -7,8 +7,9 @@ import torch
 import yaml
 
 from avatar import latents
-from avatar.build import build_pipeline, load_pipeline, located
+from avatar.build import build_pipeline, load_pipeline
 from avatar.latents import load_autoencoder
+from avatar.shipped import located
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
