@@ -91,13 +91,18 @@ def denoising_loss(
     target: Tensor,  # the same shape
     mask: Tensor | None = None,  # (B, 1, F, h, w) in [0, 1]: face and hands; above 1 weighs more
     alpha: float = LOCAL_ALPHA,
+    weight: Tensor | None = None,  # (B, 1, F, h, w): of each place, beside what the mask adds
+    absolute: bool = False,  # |prediction - target| in place of its square
 ) -> Tensor:
     """Mean of (1 + alpha M) (prediction - target)^2 for each clip, (B,)."""
     if prediction.shape != target.shape:
         raise ValueError(f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ in shape")
-    error = (prediction.float() - target.float()).square()
+    error = prediction.float() - target.float()
+    error = error.abs() if absolute else error.square()
     if mask is not None:
         error = error * (1 + alpha * mask.float())
+    if weight is not None:
+        error = error * weight.float()
     return error.flatten(1).mean(1)
 
 

@@ -91,6 +91,11 @@ class AvatarPipeline(DiffusionPipeline):
                 f"the VAE has {latents.latent_channels(vae)} latent channels and the U-Net "
                 f"{unet.config.out_channels}; pass the VAE that the U-Net was trained with"
             )
+        if unet.config.prior_residual and scheduler.config.get("prediction_type") != "sample":
+            raise ValueError(
+                f"the U-Net adds to the prior, which gives clean latents, and the scheduler expects "
+                f"{scheduler.config.get('prediction_type')!r}; set its prediction_type to 'sample'"
+            )
         self.register_modules(
             unet=unet,
             reference_net=reference_net,

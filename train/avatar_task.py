@@ -61,8 +61,16 @@ class LossConfig:
 
     local_alpha: float = losses.LOCAL_ALPHA  # published: (1 + alpha M) L with alpha 1
     mouth: float = 4.0  # ours: added to the weight of hidden mouths, which are small and move little
+    sure: float = 1.0  # ours: weight of places that the prior is sure of, which is what is shown there; doubt weighs 1
+    error: str = "squared"  # published; or "absolute", ours: of what is blurred by averaging, less
     mask: float = 0.1  # ours: boxes for the region masks; not public
     heatmap: float = 1.0  # published without a weight; for t < 500 and with probability 0.5
+
+    def __post_init__(self) -> None:
+        if self.error not in ("squared", "absolute") or not 0 <= self.sure <= 1:
+            raise ValueError(
+                f"losses.error must be squared or absolute and losses.sure 0 to 1, got {self.error!r}, {self.sure}"
+            )
 
 
 def parameter_groups(pipeline: AvatarPipeline) -> dict[str, list[nn.Parameter]]:
@@ -191,7 +199,8 @@ class AvatarTask(Task):
         local = self.weights.local_alpha * batch["regions"].amax(1, keepdim=True)
         if "mouth" in batch:
             local = local + self.weights.mouth * batch["mouth"]
-        error = losses.denoising_loss(output.sample, target, local, alpha=1.0)
+        weight = None if self.weights.sure == 1 else self.weights.sure + (1 - self.weights.sure) * doubt
+        error = losses.denoising_loss(output.sample, target, local, 1.0, weight, self.weights.error == "absolute")
         if noise.min_snr_gamma:
             error = error * losses.min_snr_weight(times, alphas, kind, noise.min_snr_gamma)
         parts = {"denoising": error.mean()}

@@ -64,7 +64,8 @@ class AvatarConfig:
     losses: LossConfig = field(default_factory=LossConfig)
     train: tuple[str, ...] | None = None  # groups of weights; None: those published for the stage
     unfreeze: tuple[str, ...] = ()  # groups more; [all] for every one that the stage can train
-    frames: int | None = None  # F of stage 2; None: the model's window
+    frames: int | None = None  # F; None: the model's window in stage 2, 1 in stage 1, where more share one photo
+    crop: int | None = None  # side, in latent cells, of a part of the picture that is learned at a time; None: all
     lora: LoraConfig = field(default_factory=LoraConfig)  # adapters on the groups' layers in place of the weights
     checkpointing: bool = False  # recompute activations in the backward pass instead of keeping them
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -202,11 +203,9 @@ def trained_groups(config: AvatarConfig, pipeline: AvatarPipeline) -> tuple[str,
 def window_shape(config: AvatarConfig, pipeline: AvatarPipeline) -> WindowShape:
     """What the model of an experiment wants of a sample."""
     unet, encoder = pipeline.unet.config, pipeline.audio_encoder
-    frames = 1 if config.stage == 1 else config.frames or pipeline.config.window
+    frames = config.frames or (1 if config.stage == 1 else pipeline.config.window)
     motion = 0 if config.stage == 1 else pipeline.config.motion_frames
-    if config.stage == 1 and config.frames not in (None, 1):
-        raise ValueError(f"stage 1 learns single frames, got frames={config.frames}; leave it out")
-    if frames + motion > unet.motion_max_seq_length:
+    if config.stage == 2 and frames + motion > unet.motion_max_seq_length:
         raise ValueError(
             f"{frames} frames and {motion} motion frames do not fit the {unet.motion_max_seq_length} positions of the "
             "motion modules; take fewer frames"
@@ -221,6 +220,7 @@ def window_shape(config: AvatarConfig, pipeline: AvatarPipeline) -> WindowShape:
         frames, motion, unet.out_channels, latents.spatial_factor(pipeline.vae),
         crop_size=128 if pipeline.identity_encoder is None else pipeline.identity_encoder.config.crop_size,
         audio=audio, heatmaps=uses_regions and config.losses.heatmap > 0, prior=config.data.prior, spacings=spacings,
+        apart=config.stage == 1, crop=config.crop,
     )  # fmt: skip
 
 

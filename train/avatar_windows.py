@@ -104,6 +104,10 @@ class WindowShape:
     heatmaps: bool = False
     prior: str = "none"  # none, live (the task encodes the pictures) or cached
     spacings: tuple[int, ...] = (1,)
+    apart: bool = False  # frames from anywhere in the clip, for layers without time: many frames for one photo
+    crop: int | None = (
+        None  # side of a square part of the latents that is given, where the prior is in doubt; None: all
+    )
 
 
 class AvatarWindows(Dataset):
@@ -129,6 +133,11 @@ class AvatarWindows(Dataset):
             raise ValueError(f"no {split} clip of at least {shape.frames} frames in {names}; prepare more data")
         self.rows = [folders[number].rows[clip] for number, clip in self.places]
         self.groups = [(row.height, row.width) for row in self.rows]
+        if shape.crop is not None:
+            least = min(min(size) for size in self.groups) // shape.factor
+            if shape.crop > least or shape.crop % 8:
+                raise ValueError(f"crop must be a multiple of 8 and at most {least} latent cells, got {shape.crop}")
+            self.groups = [(shape.crop, shape.crop)] * len(self.rows)
         if shape.audio is not None:
             for row in self.rows:
                 if row.sound and not row.audio:
@@ -157,22 +166,27 @@ class AvatarWindows(Dataset):
         start = int(window_at * (len(clip) - (shape.frames - 1) * spacing))
         places = start + spacing * np.arange(shape.frames)
         before = start - spacing * np.arange(shape.motion_frames, 0, -1)
+        if shape.apart:
+            places = np.sort(generator.choice(len(clip), shape.frames, replace=len(clip) < shape.frames))
         reference = self._reference(clip, reference_at)
+        variants = np.zeros(0, int)
         if "repair" in clip.meta:  # frame 0 as it was before the damage, learned from one of the others
             places, before = np.zeros(shape.frames, int), np.full(shape.motion_frames, -1)
             reference = 1 + int(reference_at * clip.meta["repair"])
+            variants = np.full(shape.frames, reference)
+            if shape.apart:  # or from several, all beside one photo
+                variants[1:] = generator.integers(1, 1 + clip.meta["repair"], shape.frames - 1)
         if kind == "box" and not np.isfinite(clip.movement_box).all():
             kind = "none"  # shoulders out of view
 
         # 2. Latents, or pictures where none were prepared
         item: dict[str, Any] = {}
         continues = bool(shape.motion_frames) and before[0] >= 0
-        if clip.latents is not None:
-            known = torch.from_numpy(clip.latents)
-            item["latents"] = known[places].float().transpose(0, 1)
-            item["reference_latents"] = known[reference].float()
+        if clip.latents is not None or self.cache is not None:
+            item["latents"] = self._latents(clip, places).transpose(0, 1)
+            item["reference_latents"] = self._latents(clip, np.array([reference]))[0]
             if shape.motion_frames:
-                item["motion_latents"] = known[before.clip(0)].float().transpose(0, 1) * float(continues)
+                item["motion_latents"] = self._latents(clip, before.clip(0)).transpose(0, 1) * float(continues)
         else:
             item["frames"] = _video(_frames(clip, places))
             item["reference"] = _video(clip.frames(reference, reference + 1))[:, 0]
@@ -218,10 +232,34 @@ class AvatarWindows(Dataset):
 
         # 6. The prior
         if shape.prior != "none":
-            item |= self._prior(clip, reference, places, self._drop("prior", drops))
+            item |= self._prior(clip, reference, places, variants, self._drop("prior", drops))
             mouth = conditions.mouth_mask(window, grid) if hidden else np.zeros((shape.frames, *grid), np.float32)
             item["mouth"] = torch.from_numpy(mouth)[None]
+        return item if shape.crop is None else self._cropped(item, generator)
+
+    def _cropped(self, item: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        """A square part of everything that lies on the picture, most often where the prior is in doubt."""
+        side, factor = self.shape.crop, self.shape.factor
+        assert side is not None
+        grid = item["regions"].shape[-2:]
+        doubt = torch.maximum(item["doubt"], item["mouth"]).mean((0, 1)) if "doubt" in item else torch.ones(grid)
+        share = torch.nn.functional.avg_pool2d(doubt[None, None], side, 1)[0, 0].double()  # of each place of the part
+        share = share.flatten() + 0.1 * share.mean() + 1e-6
+        at = int(generator.choice(len(share), p=(share / share.sum()).numpy()))
+        y, x = divmod(at, grid[1] - side + 1)
+        for name, value in item.items():
+            scale = {grid: 1, (grid[0] * factor, grid[1] * factor): factor}.get(tuple(value.shape[-2:]))
+            if name != "crops" and value.ndim >= 3 and scale is not None:
+                cut = value[..., y * scale : (y + side) * scale, x * scale : (x + side) * scale]
+                item[name] = cut.contiguous()
         return item
+
+    def _latents(self, clip: Clip, places: NDArray[np.integer]) -> Tensor:
+        """Latents (f, C, h, w) of some frames, the shard's own or those kept beside the priors."""
+        if clip.latents is not None:
+            return torch.from_numpy(clip.latents[places]).float()
+        assert self.cache is not None
+        return self.cache.own_latents(clip, places)
 
     def _drop(self, name: str, drops: dict[str, float]) -> bool:
         return self.dropping and drops[name] < getattr(self.drawn, f"drop_{name}")
@@ -257,11 +295,13 @@ class AvatarWindows(Dataset):
                 )
         return {"audio": states, "keep_audio": torch.tensor(heard is not None and not drop)}
 
-    def _prior(self, clip: Clip, reference: int, places: NDArray[np.int64], drop: bool) -> dict[str, Tensor]:
+    def _prior(
+        self, clip: Clip, reference: int, places: NDArray[np.int64], variants: NDArray[np.int64], drop: bool
+    ) -> dict[str, Tensor]:
         keep = {"keep_prior": torch.tensor(not drop)}
         if "repair" in clip.meta:
-            names, same = ("prior_latents", "doubt"), [reference] * len(places)
-            return keep | {name: torch.from_numpy(clip.extra[name])[same].float().transpose(0, 1) for name in names}
+            kept = {name: torch.from_numpy(clip.extra[name][variants]).float() for name in ("prior_latents", "doubt")}
+            return keep | {name: part.transpose(0, 1) for name, part in kept.items()}
         if self.cache is not None:
             known, doubt = self.cache.read(clip, reference, places)
             return keep | {"prior_latents": known.transpose(0, 1), "doubt": doubt.transpose(0, 1)}

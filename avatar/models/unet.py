@@ -109,6 +109,7 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
         region_temporal_codes: int = 64,  # m; ours, not public
         region_head_channels: int = 64,  # width inside mask and heat-map heads; ours
         hand_clarity: bool = True,
+        prior_residual: bool = False,  # ours: predicted is what to add to the prior's latents
     ) -> None:
         # The undecorated parent: its own `register_to_config` would save 19 arguments that ours does not take.
         UNetMotionModel.__init__.__wrapped__(
@@ -133,9 +134,17 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
                 f"in_channels is {in_channels}; with {out_channels} latent channels it must be {out_channels} (no "
                 f"prior) or {2 * out_channels + 1} (noisy latents, mask, prior latents)."
             )
+        if prior_residual and in_channels == out_channels:
+            raise ValueError(
+                "prior_residual adds to the prior and this model has no channels for one; set in_channels"
+            )
         if unknown := set(regions) - set(REGIONS):
             raise ValueError(f"unknown regions {sorted(unknown)}; choose from {REGIONS}.")
         self.gradient_checkpointing = False
+
+        if prior_residual:  # before any training, the prior itself
+            nn.init.zeros_(self.conv_out.weight)
+            nn.init.zeros_(self.conv_out.bias)
 
         # 1. Attention processors
         processors: dict[str, Any] = {}
@@ -344,6 +353,8 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
 
         # 7. Output
         x = unfold(self.conv_out(self.conv_act(self.conv_norm_out(x))))
+        if self.config.prior_residual:
+            x = x.float() + sample[:, -self.config.out_channels :]  # half precision would round the prior
         return AvatarUNetOutput(x, logits, joints) if return_dict else (x, logits, joints)
 
     def compile_repeated_blocks(self, *args: Any, **kwargs: Any) -> None:

@@ -64,6 +64,14 @@ def test_local_reweighting_doubles_the_masked_error():
     torch.testing.assert_close(losses.denoising_loss(prediction, target, half, alpha=3.0), expected)
 
 
+def test_places_weigh_what_they_are_given():
+    prediction, target = randn(*SHAPE), randn(*SHAPE) + 1
+    weight = torch.zeros(3, 1, 4, 8, 8)
+    weight[..., :4] = 2
+    found = losses.denoising_loss(prediction, target, weight=weight, absolute=True)
+    torch.testing.assert_close(found, (prediction - target)[..., :4].abs().flatten(1).mean(1))
+
+
 def test_mask_loss_falls_where_the_logits_are_right():
     mask = torch.zeros(2, 1, 8, 8)
     mask[0, :, 2:6, 2:6] = 1

@@ -11,7 +11,7 @@ from prepared_clips import synthetic_clip, write_synthetic
 from avatar import conditions, latents
 from avatar.build import load_pipeline
 from avatar.data.shards import ShardFolder, ShardWriter
-from train.avatar_prior import PriorCache, render_prior
+from train.avatar_prior import PriorCache, main, render_prior
 from train.avatar_windows import AvatarWindows, ConditionConfig, WindowShape
 
 TINY = Path(__file__).resolve().parents[2] / "configs" / "model_tiny.yaml"
@@ -142,8 +142,9 @@ def test_cached_priors_are_the_rendered_ones(tmp_path):
     reference, places = int(cache.references(clip)[1]), np.array([3, 5, 7])
     known, doubt = cache.read(clip, reference, places)
     prior = render_prior(clip, reference, places)
-    torch.testing.assert_close(known, latents.encode(vae, prior.frames), atol=5e-3, rtol=1e-2)
-    torch.testing.assert_close(doubt, latents.doubt(prior.confidence, vae), atol=1e-3, rtol=0)
+    made = latents.encode(vae, prior.frames)
+    assert (known - made).abs().mean() < 0.2 * made.std()  # kept as video, near lossless
+    torch.testing.assert_close(doubt, latents.doubt(prior.confidence, vae), atol=0.03, rtol=0)
     item = data.draw(0, np.random.default_rng(0))
     assert item["keep_prior"] and item["prior_latents"].shape == (4, 4, 8, 8) and item["doubt"].shape == (1, 4, 8, 8)
     # Mouths are hidden of the clips that have sound, at their rate, and where they are in each frame.
@@ -156,6 +157,56 @@ def test_cached_priors_are_the_rendered_ones(tmp_path):
         data.clip = lambda index, rest=rest: rest
         data._prior = lambda *_: {}
         assert not any(data.draw(0, np.random.default_rng(seed))["mouth"].any() for seed in range(10))
-    # Another autoencoder's priors are others.
+    data = AvatarWindows([folder], "train", shape, ConditionConfig(drop_prior=0.0), cache)
+    # Another autoencoder's priors are others, but nothing is moved again.
     torch.manual_seed(1)
-    assert PriorCache(tmp_path / "prior", load_pipeline(TINY).vae, 2).folder != cache.folder
+    vae = load_pipeline(TINY).vae
+    other = PriorCache(tmp_path / "prior", vae, 2)
+    assert other.folder != cache.folder and other.pictures == cache.pictures
+    pictures = {path: path.stat().st_mtime_ns for path in cache.pictures.iterdir()}
+    list(other.fill([lambda: data.clip(0)], vae, torch.device("cpu")))
+    assert len(pictures) == 2 == len(list(other.folder.iterdir()))
+    assert {path: path.stat().st_mtime_ns for path in cache.pictures.iterdir()} == pictures
+
+
+def test_pictures_of_priors_are_made_beforehand(tmp_path, capsys):
+    write_synthetic(tmp_path / "data", clips=2, frames=25)
+    assert main([str(tmp_path / "data"), "--photos", "1", "--folder", str(tmp_path / "prior")]) == 0
+    assert len(list((tmp_path / "prior" / "pictures").rglob("*.safetensors"))) == 2
+    # With them, latents of the clips themselves are kept too when the shards bring none.
+    vae, folder = load_pipeline(TINY).vae, ShardFolder(tmp_path / "data")
+    cache = PriorCache(tmp_path / "prior", vae, 1)
+    list(cache.fill([lambda: folder.clip(0)], vae, torch.device("cpu")))
+    clip, places = folder.clip(0), np.array([2, 9])
+    made = latents.encode(vae, torch.from_numpy(clip.frames()[places]).permute(0, 3, 1, 2) / 255)
+    torch.testing.assert_close(cache.own_latents(clip, places), made, atol=5e-3, rtol=1e-2)
+    assert main([str(tmp_path / "data"), "--part", "2/2"]) == 2 and "--part" in capsys.readouterr().err
+
+
+def test_a_part_of_the_picture_lies_where_the_prior_is_in_doubt(tmp_path):
+    clips = [synthetic_clip(n, size=(128, 192), latent_channels=4) for n in range(2)]
+    doubt = np.zeros((4, 1, 16, 24), np.float16)
+    doubt[1:, :, 4:6, 20:22] = 1
+    with ShardWriter(tmp_path) as writer:
+        for number, clip in enumerate(clips):
+            places = np.arange(16 * 24).reshape(16, 24).astype(np.float16)
+            own = np.broadcast_to(places, (25, 4, 16, 24)) + np.arange(25)[:, None, None, None] * 1000
+            extra = {"prior_latents": np.broadcast_to(places, (4, 4, 16, 24)), "doubt": doubt}
+            meta = {**clip.meta, "repair": 3, "split": "train", "key": f"k{number}"}
+            writer.write(replace(clip, meta=meta, latents=own.astype(np.float16), extra=extra))
+    shape = WindowShape(3, 0, 4, 8, 16, prior="cached", apart=True, crop=8)
+    data = windows(ShardFolder(tmp_path), shape)
+    assert set(data.groups) == {(8, 8)}
+    found = 0
+    for item in draws(data, 30):
+        own, prior = item["latents"][0], item["prior_latents"][0]
+        assert own.shape == (3, 8, 8) and torch.equal(own, prior)  # cut alike; the truth is frame 0
+        y, x = divmod(int(own[0, 0, 0]), 24)
+        assert item["pose"].shape == (3, 3, 64, 64) and item["reference_pose"].shape == (3, 1, 64, 64)
+        assert item["regions"].shape == (2, 3, 8, 8) and item["crops"].shape == (3, 3, 16, 16)
+        wanted = conditions.region_mask(data.clip(0).keypoints[[0]], "face", (16, 24))[0, y : y + 8, x : x + 8]
+        assert torch.equal(item["regions"][0, 0], torch.from_numpy(wanted))
+        found += bool(item["doubt"].max() == 1)
+    assert found > 20
+    with pytest.raises(ValueError, match="crop must be a multiple of 8"):
+        windows(ShardFolder(tmp_path), replace(shape, crop=24))

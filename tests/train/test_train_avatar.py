@@ -311,7 +311,8 @@ def test_a_perfect_prediction_has_no_loss_from_clip_or_prior(share, batch, monke
         ("loop.precision=half", "loop.precision must be"),
         ("noise.zero_terminal_snr=true", "set noise.prediction_type=v_prediction"),
         ("data.prior=kept", "data.prior must be one of"),
-        ("frames=4", "single frames"),
+        ("crop=12", "crop must be a multiple of 8"),
+        ("losses.sure=2", "losses.sure 0 to 1"),
         ("vae=nowhere", "no config.json"),
     ],
 )

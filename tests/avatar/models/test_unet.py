@@ -392,6 +392,14 @@ def test_bad_timesteps(make_unet, sample, shape):
         make_unet()(sample, torch.zeros(shape))
 
 
+def test_a_new_model_that_adds_to_the_prior_is_the_prior(make_unet):
+    unet = make_unet(in_channels=9, prior_residual=True)
+    shown = torch.randn(1, 9, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(unet(shown, 999).sample, shown[:, 5:], atol=0, rtol=0)
+    torch.nn.init.constant_(unet.conv_out.bias, 0.5)
+    torch.testing.assert_close(unet(shown, 999).sample, shown[:, 5:] + 0.5)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
