@@ -172,7 +172,7 @@ def mouth_mask(keypoints: Keypoints, size: tuple[int, int]) -> Array:
     seen = keypoints.confidence[:, [*corners, NOSE_BASE]].min(1) >= KNOWN
     filled = np.zeros((len(keypoints), height, width), np.uint8)
     for frame in np.flatnonzero(seen):
-        cv2.fillConvexPoly(filled[frame], np.round((points[frame] - 0.5) * 16).astype(np.int32), 1, shift=4)
+        cv2.fillConvexPoly(filled[frame], np.round((points[frame] - 0.5) * 16).astype(np.int32), (1,), shift=4)
     cells = filled.reshape(-1, size[0], height // size[0], size[1], width // size[1])
     return cells.max((2, 4)).astype(np.float32)
 
