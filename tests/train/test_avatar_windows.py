@@ -153,7 +153,8 @@ def test_cached_priors_are_the_rendered_ones(tmp_path):
     hidden = [item["mouth"] for item in items if item["mouth"].any()]
     assert 25 < len(hidden) < 55 and hidden[0].shape == (1, 4, 8, 8) and set(hidden[0].unique().tolist()) == {0, 1}
     assert not item["mouth"].any()  # the rate is 0 unless told
-    for rest in (replace(clip, sound=None, audio_states=None), replace(clip, meta=clip.meta | {"repair": 3})):
+    silent = replace(clip, sound=None, audio_states=None, meta=clip.meta | {"sound": False})
+    for rest in (silent, replace(clip, meta=clip.meta | {"repair": 3})):
         data.clip = lambda index, rest=rest: rest
         data._prior = lambda *_: {}
         assert not any(data.draw(0, np.random.default_rng(seed))["mouth"].any() for seed in range(10))
