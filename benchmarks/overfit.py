@@ -8,8 +8,9 @@ OUT gets clip/ (that clip alone), stage1/, stage2/, report.md and sheet.png. Mea
 
 - PSNR where the prior doubts itself (confidence below one half), of the prior and of the model; the autoencoder's own
   is the ceiling.
-- How far sound from another recording changes the mouth, beside what it changes elsewhere, with the prior's mouth kept
-  as recorded and with no prior at all, where sound alone moves the mouth.
+- With the mouth hidden from the model, so that sound alone says it: how far other sound changes the lips, beside what
+  it changes elsewhere, and whether the lips are nearer to the recording's with their own sound. Other sound is another
+  recording, the clip's own half its length late, and none.
 
 Letters: F frames, H W image size.
 """
@@ -22,7 +23,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -41,7 +41,6 @@ ROOT = Path(__file__).resolve().parents[1]
 Image = NDArray[np.uint8]
 DOUBTFUL = 0.5  # confidence below which the prior's pixels count as doubtful
 SHOWN = 6  # frames on the sheet
-HEARD = 75  # frames that are made without a prior: every one of them, in four steps
 LIPS = [FACE.start + i for i in sorted({*LIPS_OUTER_UPPER, *LIPS_OUTER_LOWER})]
 
 
@@ -71,8 +70,8 @@ def train_stage(stage: int, out: Path, args: argparse.Namespace, until: float) -
         f"data.folders=[{out / 'clip'}]", "data.validation=train", *start, f"loop.output={out / f'stage{stage}'}",
         f"loop.steps={steps}", f"loop.batch_size={(args.batch1, args.batch2)[stage - 1]}", "loop.learning_rate=1e-3",
         "loop.warmup=20", "loop.checkpoint_every=50", "loop.validation_batches=1", "loop.videos=0", "loop.ema=0.98",
-        "loop.keep_last=1", f"frames={args.frames if stage == 2 else 'null'}", "data.prior_photos=1",
-        f"conditions.drop_prior={args.drop_prior}",
+        "loop.keep_last=1", "data.prior_photos=1", f"conditions.drop_prior={args.drop_prior}",
+        f"conditions.hide_mouth={args.hide_mouth}", *([f"frames={args.frames}"] if stage == 2 else []), *args.set,
     ]  # fmt: skip
     try:
         subprocess.run(list(map(str, command)), check=True, timeout=max(until - time.monotonic(), 0.0))
@@ -108,18 +107,27 @@ def report(clip: Clip, pipeline: AvatarPipeline, other: NDArray[np.float32], she
     keypoints, one = clip.keypoints, slice(reference, reference + 1)
     image, truth = clip.frames(reference, reference + 1)[0].copy(), clip.frames()
     prior = photo_prior(clip, reference).render(keypoints)
-    own, lips = clip.waveform(), lips_mask(clip)
+    own, lips = clip.waveform()[: len(clip) * FRAME_SAMPLES], lips_mask(clip)
     doubtful = (prior.confidence[:, 0] < DOUBTFUL).numpy()
 
-    def make(sound: NDArray[np.float32], **options: Any) -> Image:
-        given = {"prior": prior, "keypoints": keypoints} | options
-        generator = torch.Generator().manual_seed(0)
-        return pixels(pipeline(image, keypoints[one], audio=sound, generator=generator, **given).frames)
+    def make(sound: NDArray[np.float32], mouth: str) -> Image:
+        made = pipeline(
+            image, keypoints[one], audio=sound, keypoints=keypoints, prior=prior, mouth=mouth, frame_stride=1,
+            generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        return pixels(made.frames)
 
     # 1. Reconstruction
     known = torch.from_numpy(np.asarray(clip.latents, np.float32))
-    videos = {"prior alone": pixels(prior.frames), "model": make(own), "model, other sound": make(other)}
-    videos["every frame generated"] = make(own, frame_stride=1)
+    sounds = {
+        "own sound": own,
+        "another recording": other,
+        "own sound, half the clip late": np.roll(own, len(own) // 2),
+        "silence": np.zeros_like(own),
+    }
+    said = {name: make(sound, "sound") for name, sound in sounds.items()}
+    videos = {"prior alone": pixels(prior.frames), "model": make(own, "prior")}
+    videos |= {f"model, mouth of its {name}": video for name, video in said.items() if name == "own sound"}
     videos["autoencoder of the recording"] = pixels(latents.decode(pipeline.vae, known))
     lines = [
         f"Clip {clip.key}, {len(clip)} frames of {clip.size[0]} × {clip.size[1]}, photo: its frame {reference}. "
@@ -133,27 +141,22 @@ def report(clip: Clip, pipeline: AvatarPipeline, other: NDArray[np.float32], she
         lines.append(f"| {name} | " + " | ".join(f"{value:.2f}" for value in places) + " |")
 
     # 2. What sound does
-    short = slice(0, HEARD)
-    driven = {"keypoints": keypoints[short], "prior": None, "strength": 1.0, "frame_stride": 1, "steps": 4}
-    alone = {"own": make(own, **driven), "other": make(other, **driven)}
-    lines += ["", "| sound of another recording changes | the lips | elsewhere | ratio |", "|---|---|---|---|"]
-    pairs = {
-        "with the recorded prior": (videos["model"], videos["model, other sound"]),
-        "without a prior": (alone["own"], alone["other"]),
-    }
-    for name, (first, second) in pairs.items():
-        change = np.abs(first.astype(np.float64) - second).mean(-1)
-        mouth = lips[: len(change)]
-        inside, outside = change[mouth].mean(), change[~mouth].mean()
-        lines.append(f"| {name} | {inside:.2f} | {outside:.2f} | {inside / max(outside, 1e-9):.1f} |")
-    fit = [psnr_inside(video, truth[short], lips[short]) for video in alone.values()]
     lines += [
         "",
-        "Mean difference of pixels, of 255. Without a prior the lips are at "
-        f"{fit[0]:.2f} dB of the recording with its own sound and at {fit[1]:.2f} dB with the other.",
+        "| mouth | of the sound | changes the lips | elsewhere | ratio | PSNR of the lips |",
+        "|---" * 6 + "|",
     ]
-    rows = [truth, videos["prior alone"], videos["model"], videos["model, other sound"], *alone.values()]
-    shown = np.linspace(0, len(rows[-1]) - 1, SHOWN + 1).astype(int)[1:]
+    pairs = [("sound", name, said["own sound"], video) for name, video in said.items()]
+    pairs.append(("prior", "another recording", videos["model"], make(other, "prior")))
+    for mouth, name, first, second in pairs:
+        change = np.abs(first.astype(np.float64) - second).mean(-1)
+        inside, outside = change[lips].mean(), change[~lips].mean()
+        ratio = f"{inside / outside:.1f}" if outside else "–"
+        fit = psnr_inside(second, truth, lips)
+        lines.append(f"| {mouth} | {name} | {inside:.2f} | {outside:.2f} | {ratio} | {fit:.2f} |")
+    lines += ["", "Changes are mean differences of pixels from the video of its own sound, of 255."]
+    rows = [truth, videos["prior alone"], videos["model"], said["own sound"], said["another recording"]]
+    shown = np.linspace(0, len(truth) - 1, SHOWN + 1).astype(int)[1:]
     cv2.imwrite(str(sheet), np.concatenate([np.concatenate(list(row[shown]), 1) for row in rows])[..., ::-1])
     return lines
 
@@ -171,7 +174,9 @@ def main() -> int:
     parser.add_argument("--batch1", type=int, default=4, help="frame pairs of a step of stage 1 (4)")
     parser.add_argument("--batch2", type=int, default=1, help="windows of a step of stage 2 (1)")
     parser.add_argument("--frames", default="null", help="of a window of stage 2; the model's by default")
-    parser.add_argument("--drop-prior", type=float, default=0.25, help="share of samples without the prior (0.25)")
+    parser.add_argument("--drop-prior", type=float, default=0.0, help="share of samples without the prior (0)")
+    parser.add_argument("--hide-mouth", type=float, default=0.5, help="share of samples with the mouth hidden (0.5)")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="more for train/avatar.py")
     parser.add_argument("--minutes", type=float, help="stop training after so many; the same command goes on")
     args = parser.parse_args()
     until = time.monotonic() + 60 * (args.minutes or 1e6)
