@@ -7,8 +7,10 @@ its layers works at full size, which on a CPU is most of the time.
 
 from __future__ import annotations
 
+import json
 import math
 import os
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -43,6 +45,15 @@ def load_autoencoder(name: str, path: str | os.PathLike[str], **options: Any) ->
             f"({name_list(missing)}), {len(foreign)} foreign ({name_list(foreign)}); load the folder as it was saved"
         )
     return vae
+
+
+def tidy_config(folder: Path) -> None:
+    """Take out of a saved autoencoder's config.json what diffusers derives itself and would warn of at every load."""
+    path = folder / "config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if settings["_class_name"] == "AutoencoderTiny":
+        settings.pop("block_out_channels", None)
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def spatial_factor(vae: Autoencoder) -> int:

@@ -72,3 +72,16 @@ def identity_tokens(
     return encoder(
         face.to(device, dtype), crops[None, 1:].to(device, dtype), present[None, 1:].to(device), seen.to(device)
     )
+
+
+def check_photo(image: NDArray[np.uint8], reference: Keypoints, multiple: int) -> None:
+    """ValueError unless `image` is (H, W, 3) uint8, H and W multiples of `multiple`, and `reference` its keypoints."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"image must be uint8 (H, W, 3) RGB, got {image.dtype} {image.shape}; convert it first")
+    if image.shape[0] % multiple or image.shape[1] % multiple:
+        raise ValueError(f"image sides must be multiples of {multiple}, got {image.shape[:2]}; resize the photo")
+    if len(reference) != 1 or reference.size != image.shape[:2]:
+        raise ValueError(
+            f"reference must be one frame of keypoints of the photo {image.shape[:2]}, got {len(reference)} of "
+            f"size {reference.size}; detect on the working image"
+        )

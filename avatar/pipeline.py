@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ from avatar.models.identity import IdentityEncoder
 from avatar.models.pose_encoder import PoseEncoder
 from avatar.models.reference import ReferenceNet
 from avatar.models.unet import AvatarUNet
-from avatar.person import Person, identity_tokens, wanted_clarity
+from avatar.person import Person, check_photo, identity_tokens, wanted_clarity
 from avatar.sampling import Guidance, PriorLatents, denoise, frame_noise
 from avatar.settings import Progress, Settings
 from avatar.sources import Piece, Sources
@@ -131,6 +132,11 @@ class AvatarPipeline(DiffusionPipeline):
                 f"safetensors weights for each part; pickled weights are refused. ({error})"
             ) from error
 
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Every part in a folder of its own, as diffusers writes them."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        latents.tidy_config(Path(save_directory) / "vae")
+
     @property
     def fps(self) -> float:
         """Frames a second of the video clock."""
@@ -174,7 +180,7 @@ class AvatarPipeline(DiffusionPipeline):
             )
         if mouth is None:
             mouth = config.mouth if audio is not None and keypoints is not None else "prior"
-        self._check_photo(image, reference)
+        check_photo(image, reference, latents.spatial_factor(self.vae) * 2**self.unet.num_upsamplers)
         settings = Settings(
             config.steps if steps is None else steps,
             config.strength if strength is None else strength,
@@ -375,18 +381,6 @@ class AvatarPipeline(DiffusionPipeline):
         Every window has the same shapes but the last; keep the size fixed, too.
         """
         self.unet.compile_repeated_blocks(**options)
-
-    def _check_photo(self, image: NDArray[np.uint8], reference: Keypoints) -> None:
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"image must be uint8 (H, W, 3) RGB, got {image.dtype} {image.shape}; convert it first")
-        multiple = latents.spatial_factor(self.vae) * 2**self.unet.num_upsamplers
-        if image.shape[0] % multiple or image.shape[1] % multiple:
-            raise ValueError(f"image sides must be multiples of {multiple}, got {image.shape[:2]}; resize the photo")
-        if len(reference) != 1 or reference.size != image.shape[:2]:
-            raise ValueError(
-                f"reference must be one frame of keypoints of the photo {image.shape[:2]}, got {len(reference)} of "
-                f"size {reference.size}; detect on the working image"
-            )
 
     @staticmethod
     def _attention(backend: str | None) -> AbstractContextManager[Any]:

@@ -11,7 +11,6 @@ Letters: B pictures, C channels, h w latent size.
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,10 +119,7 @@ class AutoencoderTask(Task):
                 scaling_factor=round(1 / float(encoded.std()), 6), shift_factor=round(float(encoded.mean()), 6)
             )
         self.vae.save_pretrained(folder)
-        # diffusers writes a value that it derives itself, and warns of it at every load
-        settings = json.loads((folder / "config.json").read_text())
-        settings.pop("block_out_channels", None)
-        (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+        latents.tidy_config(folder)
 
 
 def build_autoencoder(config: AutoencoderConfig, calibration: Tensor) -> AutoencoderTiny:

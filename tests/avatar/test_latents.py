@@ -58,3 +58,10 @@ def test_half_precision_goes_in_and_out_as_float():
 def test_bad_input_says_what_to_do(call, message):
     with pytest.raises(ValueError, match=message):
         call(build("tiny"))
+
+
+def test_a_saved_autoencoder_loads_without_a_warning(tmp_path, capfd):
+    build("tiny").save_pretrained(tmp_path)
+    latents.tidy_config(tmp_path)
+    loaded = latents.load_autoencoder("AutoencoderTiny", tmp_path)
+    assert latents.spatial_factor(loaded) == 8 and "block_out_channels" not in capfd.readouterr().err

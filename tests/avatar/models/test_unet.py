@@ -1,12 +1,9 @@
-"""The denoising U-Net: equal to its parent at the start, causes that reach their effects, memory, errors."""
+"""What the denoising U-Net computes: equal to its parent at the start, causes that reach their effects."""
 
-import diffusers
 import pytest
 import torch
 from diffusers import UNetMotionModel
-from diffusers.models.attention_dispatch import attention_backend
 
-from avatar.models.attention import SelfAttention
 from avatar.models.reference import ReferenceFeatures
 from avatar.models.unet import AvatarUNet
 
@@ -107,43 +104,6 @@ def test_a_timestep_a_frame(make_unet, sample):
     assert moved[:, :, 1:].max() == 0
 
 
-def test_saved_model_loads_to_the_same_outputs(make_unet, streams, sample, wake, tmp_path):
-    unet = wake(make_unet())
-    on = streams(unet)
-    unet.save_pretrained(tmp_path)
-    again = AvatarUNet.from_pretrained(tmp_path).eval()
-    with torch.no_grad():
-        first, second = unet(sample, 5, **on, heatmaps=True), again(sample, 5, **on, heatmaps=True)
-    assert torch.equal(first.sample, second.sample)
-    assert all(torch.equal(a, b) for a, b in zip(first.hand_heatmaps, second.hand_heatmaps, strict=True))
-
-
-def test_checkpointing_recomputes_motion_modules_and_keeps_gradients(make_unet, streams, sample, wake):
-    unet = wake(make_unet()).train()
-    on = streams(unet)
-    calls: list[int] = []
-    for name, module in unet.named_modules():
-        if name.split(".")[-2:-1] == ["motion_modules"]:
-            module.register_forward_pre_hook(lambda *_: calls.append(1))  # recomputing stops before its end
-
-    def gradients() -> dict[str, torch.Tensor]:
-        unet.zero_grad()
-        calls.clear()
-        out = unet(sample, 5, **on)
-        terms = [out.sample, *out.hand_heatmaps, *(x for maps in out.region_logits.values() for x in maps)]
-        sum(x.square().mean() for x in terms).backward()
-        return {name: p.grad.clone() for name, p in unet.named_parameters() if p.grad is not None}
-
-    plain = gradients()
-    assert len(calls) == unet.num_motion_modules
-    unet.enable_gradient_checkpointing()
-    checkpointed = gradients()
-    assert len(calls) == 2 * unet.num_motion_modules
-    assert plain.keys() == checkpointed.keys() == {name for name, _ in unet.named_parameters()}
-    for name, gradient in plain.items():
-        torch.testing.assert_close(checkpointed[name], gradient, msg=name)
-
-
 def frame_influence(unet: AvatarUNet, sample, cause: torch.Tensor, **on) -> torch.Tensor:
     """[k, j]: gradient norm of frame j's output on frame k's part of `cause` (1, F, ...)."""
     out = unet(sample, 5, **on).sample
@@ -232,40 +192,6 @@ def test_reference_net_matches_any_layout(make_unet, streams, sample, mid, types
         assert unet(sample, 5, **on).sample.shape == (2, 4, 3, 8, 8)
 
 
-def test_bfloat16(make_unet, streams, sample):
-    unet = make_unet().to(torch.bfloat16)
-    on = streams(make_unet())
-    half = {name: x.bfloat16() for name, x in on.items() if isinstance(x, torch.Tensor) and name != "hand_clarity"}
-    identity = {region: x.bfloat16() for region, x in on["identity"].items()}
-    with torch.no_grad():
-        out = unet(sample.bfloat16(), 5, **half, identity=identity, hand_clarity=on["hand_clarity"])
-    assert out.sample.dtype == torch.bfloat16
-    assert out.sample.isfinite().all()
-
-
-def test_attention_backends_reach_every_layer(make_unet, streams, sample):
-    unet = make_unet()
-    on = streams(unet)
-    with torch.no_grad():
-        native = unet(sample, 5, **on).sample
-        with attention_backend("_native_math"):
-            torch.testing.assert_close(unet(sample, 5, **on).sample, native, atol=1e-5, rtol=1e-4)
-    assert all(hasattr(processor, "_attention_backend") for processor in unet.attn_processors.values())
-    assert any(isinstance(processor, SelfAttention) for processor in unet.attn_processors.values())
-
-
-def test_weights_may_be_stored_smaller_than_they_are_used(make_unet, streams, sample, wake):
-    """Layerwise casting: float8 in memory, float32 in the sums; codes and norms keep their type."""
-    unet = wake(make_unet())
-    on = streams(unet)
-    with torch.no_grad():
-        plain = unet(sample, 5, **on).sample
-        unet.enable_layerwise_casting(torch.float8_e4m3fn, torch.float32)
-        cast = unet(sample, 5, **on).sample
-    assert unet.down_blocks[0].resnets[0].conv1.weight.dtype == torch.float8_e4m3fn
-    assert torch.nn.functional.cosine_similarity(cast.flatten(), plain.flatten(), dim=0) > 0.97
-
-
 def test_single_frames_need_no_motion_modules(make_unet, streams, sample):
     """Training stage 1: every frame by itself is what `temporal=False` makes of it in a clip."""
     unet = make_unet()
@@ -278,157 +204,9 @@ def test_single_frames_need_no_motion_modules(make_unet, streams, sample):
     torch.testing.assert_close(one, clip[:, :, :1], atol=1e-5, rtol=1e-4)
 
 
-def test_attention_cache_skips_and_resets(make_unet, streams, sample):
-    """Pyramid attention broadcast: the second step reuses what attention gave in the first."""
-    unet = make_unet()
-    on = streams(unet)
-    config = diffusers.PyramidAttentionBroadcastConfig(
-        spatial_attention_block_skip_range=2,
-        temporal_attention_block_skip_range=2,
-        spatial_attention_block_identifiers=(r"attentions\.\d+\.",),
-        temporal_attention_block_identifiers=("motion_modules",),
-        current_timestep_callback=lambda: 500,
-    )
-    with torch.no_grad():
-        first, second = (unet(x, 5, **on).sample for x in (sample, sample + 1))
-        unet.enable_cache(config)
-        with unet.cache_context("window"):
-            assert torch.equal(unet(sample, 5, **on).sample, first)
-            assert (unet(sample + 1, 5, **on).sample - second).abs().max() > 1e-4
-        unet.disable_cache()
-        assert torch.equal(unet(sample + 1, 5, **on).sample, second)
-
-
-def test_repeated_blocks_compile_once_a_kind_of_layer(make_unet, streams, sample):
-    """Not once a layer: Stable Diffusion's layout has 37 of them."""
-    unet = make_unet(layers_per_block=2, region_levels=())
-    on = streams(unet)
-    on["reference"] = unet.project_reference(on["reference"])
-    graphs: list[int] = []
-
-    def counting(graph: torch.fx.GraphModule, _: list) -> torch.fx.GraphModule:
-        graphs.append(1)
-        return graph
-
-    with torch.no_grad():
-        plain = unet(sample, 5, **on).sample
-        torch._dynamo.reset()
-        unet.compile_repeated_blocks(fullgraph=True, backend=counting, dynamic=False)
-        torch.testing.assert_close(unet(sample, 5, **on).sample, plain, atol=1e-6, rtol=1e-5)
-    # spatial and temporal blocks of two levels and of the middle, which has the same width as the second
-    assert len(graphs) == 4
-
-
-def test_whole_model_compiles_without_graph_break(make_unet, streams, sample):
-    one_level = {"block_out_channels": (16,), "num_attention_heads": 2, "region_levels": (0,)}
-    types = {"down_block_types": ("CrossAttnDownBlockMotion",), "up_block_types": ("CrossAttnUpBlockMotion",)}
-    unet = make_unet(**one_level, **types)  # for time: tracing takes a second a layer
-    on = streams(unet)
-    on["reference"] = unet.project_reference(on["reference"])
-    with torch.no_grad():
-        plain = unet(sample, 5, **on, return_dict=False)[0]
-        compiled = torch.compile(unet, fullgraph=True, backend="eager")(sample, 5, **on, return_dict=False)[0]
-    torch.testing.assert_close(compiled, plain, atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda unet: unet.enable_xformers_memory_efficient_attention(),
-        lambda unet: unet.set_attention_slice("auto"),
-        lambda unet: unet.fuse_qkv_projections(),
-        lambda unet: unet.from_unet2d(None),
-        lambda unet: unet.enable_group_offload(torch.device("cpu"), offload_type="block_level"),
-    ],
-)
-def test_switches_that_would_drop_weights_are_refused(make_unet, call):
-    unet = make_unet()
-    names = set(unet.state_dict())
-    with pytest.raises(ValueError, match="backend|leaf_level|from_stable_diffusion"):
-        call(unet)
-    assert set(unet.state_dict()) == names
-
-
-def replace(name: str, change):
-    def apply(sample, on):
-        on[name] = change(on[name])
-        return sample, on
-
-    return apply
-
-
-BAD_INPUTS = {
-    "sample channels": (lambda sample, on: (sample[:, :4], on), "expected \\(B, 9, F"),
-    "latent size": (lambda sample, on: (sample[..., :7], on), "multiples of 2"),
-    "audio frames": (replace("audio", lambda x: x[:, :2]), "audio has the shape"),
-    "audio width": (replace("audio", lambda x: x[..., :5]), "audio has the shape"),
-    "pose": (replace("pose", lambda x: x[..., :4]), "pose has the shape"),
-    "hand clarity": (replace("hand_clarity", lambda x: x[..., :1]), "hand_clarity has the shape"),
-    "region": (replace("identity", lambda x: {"feet": x["face"]}), "'feet'"),
-    "identity": (replace("identity", lambda x: {"face": x["face"][..., :3]}), "identity\\['face'\\]"),
-    "motion count": (replace("motion", lambda x: x[1:]), "motion modules"),
-    "motion frames": (replace("motion", lambda x: [m.repeat(1, 20, 1, 1, 1) for m in x]), "exceed the 32 positions"),
-    "text": (lambda sample, on: (sample, on | {"encoder_hidden_states": torch.zeros(2, 1, 24)}), "leave"),
-    "reference size": (
-        replace("reference", lambda x: ReferenceFeatures(x.tokens, [m[..., :4] for m in x.maps])),
-        "1 or 2 images of 8 x 8",
-    ),
-    "motion size": (replace("motion", lambda x: [m[..., :4] for m in x]), "motion\\[0\\] has the shape"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_INPUTS)
-def test_bad_inputs_say_what_was_got_and_expected(make_unet, streams, sample, case):
-    unet = make_unet()
-    change, message = BAD_INPUTS[case]
-    sample, on = change(sample, streams(unet))
-    with pytest.raises(ValueError, match=message):
-        unet(sample, 5, **on)
-
-
-@pytest.mark.parametrize("shape", [(3,), (2, 2), (1, 1, 1)])
-def test_bad_timesteps(make_unet, sample, shape):
-    with pytest.raises(ValueError, match="timestep has the shape"):
-        make_unet()(sample, torch.zeros(shape))
-
-
 def test_a_new_model_that_adds_to_the_prior_is_the_prior(make_unet):
     unet = make_unet(in_channels=9, prior_residual=True)
     shown = torch.randn(1, 9, 2, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(unet(shown, 999).sample, shown[:, 5:], atol=0, rtol=0)
     torch.nn.init.constant_(unet.conv_out.bias, 0.5)
     torch.testing.assert_close(unet(shown, 999).sample, shown[:, 5:] + 0.5)
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        ({"in_channels": 5}, "must be 4 .* or 9"),
-        ({"regions": ("face", "feet")}, "feet"),
-        ({"region_codes": 17}, "cannot be orthogonal in 16"),
-    ],
-)
-def test_bad_configs(make_unet, changes, message):
-    with pytest.raises(ValueError, match=message):
-        make_unet(**changes)
-
-
-def test_clarity_of_a_model_without_it(make_unet, sample):
-    with pytest.raises(ValueError, match="hand_clarity=False"):
-        make_unet(hand_clarity=False)(sample, 5, hand_clarity=torch.zeros(2, 3, 2))
-
-
-def test_weights_that_do_not_fit_are_refused_by_name(make_unet, tmp_path):
-    make_unet().save_pretrained(tmp_path / "other")
-    unet = make_unet(region_levels=(0,))
-    unet.save_pretrained(tmp_path / "ours")
-    (tmp_path / "other" / "config.json").write_bytes((tmp_path / "ours" / "config.json").read_bytes())
-    with pytest.raises(ValueError, match="foreign.*region_layers"):
-        AvatarUNet.from_pretrained(tmp_path / "other")
-
-
-def test_pickles_are_refused(make_unet, tmp_path):
-    unet = make_unet()
-    unet.save_pretrained(tmp_path, safe_serialization=False)
-    with pytest.raises(ValueError, match="Pickled weights"):
-        AvatarUNet.from_pretrained(tmp_path)
