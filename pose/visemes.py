@@ -26,6 +26,7 @@ from pose.stress import gaussian_smooth
 
 Double = NDArray[np.float64]
 
+PRESS = 0.22  # mouthPress of closed lips
 SMOOTHING_S = 0.026  # under a frame at 25 fps: enough against flicker, too little to blur a closure
 
 
@@ -100,7 +101,7 @@ def mouth(blocks: dict[str, NDArray[np.float32]], fps: float, liveliness: float 
     lips = {
         "jawOpen": liveliness * jaw,
         "mouthClose": 0.12 * shut * _ramp(loud, 0.05, 0.3),
-        "mouthPress": 0.22 * shut * _ramp(loud, 0.3, 0.7),
+        "mouthPress": PRESS * shut * _ramp(loud, 0.3, 0.7),
         "mouthFunnel": liveliness * (0.35 * rounded * openness + 0.32 * hush + 0.12 * rounded),
         "mouthPucker": liveliness * (0.5 * rounded * (1.0 - 0.5 * openness) + 0.15 * hush),
         "mouthStretch": liveliness * (0.16 * spread + 0.14 * teeth),

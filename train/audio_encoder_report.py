@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--synthetic", help="corpus of train/speech_corpus.py: its held-out voices")
     parser.add_argument("--aligned", nargs="+", default=[], help="folders or TextGrids of real speech with phones")
     parser.add_argument("--spoken", help="list of real recordings and what they say")
+    parser.add_argument("--people", help="corpus of train/speech_labels.py: people that the probe is trained on")
     parser.add_argument("--no-probe", action="store_true", help="leave out the viseme probe")
     parser.add_argument("--save", help="write the network in half precision to this folder, to ship")
     arguments = parser.parse_args(argv)
@@ -71,8 +72,10 @@ def main(argv: list[str] | None = None) -> int:
         for row in rows:
             print(json.dumps(row))
         if held_out and aligned and not arguments.no_probe:
-            for row in probe_table(arguments.model, _samples(held_out, "train", PROBE_UTTERANCES), aligned):
-                print(json.dumps(row))
+            people = read_corpus(arguments.people) if arguments.people else []
+            train_on = [_samples(corpus, "train", PROBE_UTTERANCES) for corpus in (held_out, people)]
+            for row in probe_table(arguments.model, train_on[0], train_on[1], aligned):
+                print(json.dumps(row), flush=True)
         if arguments.save:
             print(save_small(network, Path(arguments.save)))
     except ValueError as error:
@@ -150,9 +153,12 @@ def edit_distance(true: Sequence[str], read: Sequence[str]) -> int:
     return int(row[-1])
 
 
-def probe_table(model: str, synthetic: Sequence[Sample], real: Sequence[Sample]) -> list[dict[str, Any]]:
+def probe_table(
+    model: str, synthetic: Sequence[Sample], people: Sequence[Sample], real: Sequence[Sample]
+) -> list[dict[str, Any]]:
     """Viseme accuracy of probes on log-mel, on each layer and on all layers; a row each, a column for each training:
-    synthetic voices to real people, every real recording from all others, the speaker with most frames to the others.
+    synthetic voices (and other people) to real people, every real recording from all others, the speaker with most
+    frames to the others.
     """
     from avatar.models.audio_encoder import AudioEncoder
 
@@ -162,6 +168,7 @@ def probe_table(model: str, synthetic: Sequence[Sample], real: Sequence[Sample])
     rows = []
     for encoder in (AudioEncoder(), AudioEncoder.from_speech_model(model)):
         learned = _joined(frames_of(encoder, synthetic, PROBE_FRAMES))
+        heard = [learned, _joined(frames_of(encoder, people, PROBE_FRAMES))] if people else []
         tested = frames_of(encoder, real)
         layers = range(len(encoder.layers))
         choices = {f"layer {layer + 1}": slice(layer, layer + 1) for layer in layers} if encoder.layers else {}
@@ -181,6 +188,7 @@ def probe_table(model: str, synthetic: Sequence[Sample], real: Sequence[Sample])
                 "states": name, "width": chosen(tested)[0].shape[1], "frames": int(total),
                 "synthetic_to_real": round(probe(chosen([learned]), chosen(tested)), 4),
                 "recording_from_others": round(right / total, 4),
+                **({"people_to_real": round(probe(chosen(heard), chosen(tested)), 4)} if people else {}),
                 f"{most}_to_other_people": round(probe(chosen(by_most), chosen(by_others)), 4),
                 "frames_of_others": len(_joined(by_others)[1]),
             })  # fmt: skip
