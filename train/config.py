@@ -72,6 +72,7 @@ def load_config(kind: type[Config], path: str | Path, changes: Sequence[str] = (
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold keys and values, got {type(content).__name__}")
+    content = _placed(content, Path(path))
     presets = content.pop("presets", {}) or {}
     pairs = []
     for change in changes:
@@ -87,6 +88,20 @@ def load_config(kind: type[Config], path: str | Path, changes: Sequence[str] = (
     for key, value in pairs:
         content = _merged(content, _nested(key.split("."), value))
     return from_dict(kind, content)
+
+
+def _placed(content: Any, path: Path) -> Any:
+    """The values of a configuration file, its descriptions of models (`….yaml`) found from any directory.
+
+    One that is not there from the working directory is looked for from the folder above the file's: the repository,
+    for files in configs/.
+    """
+    if isinstance(content, Mapping):
+        return {key: _placed(value, path) for key, value in content.items()}
+    if isinstance(content, str) and content.endswith(".yaml") and not Path(content).is_file():
+        beside = path.resolve().parents[1] / content
+        return str(beside) if beside.is_file() else content
+    return content
 
 
 def from_dict(kind: type[Config], content: Mapping[str, Any], where: str = "") -> Config:

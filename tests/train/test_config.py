@@ -95,3 +95,23 @@ def test_every_file_and_preset_loads(system):
 def test_codec_file_loads():
     for changes in ([], ["preset=small"]):
         assert load_config(CodecConfig, CONFIGS / "gesture_codec.yaml", [*changes, "data.folder=x"]).frames == 34
+
+
+def test_descriptions_of_models_are_found_from_any_directory(tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class Described:
+        model: str
+        other: str = ""
+
+    (tmp_path / "configs").mkdir()
+    described, other = tmp_path / "configs" / "model.yaml", "nowhere.yaml"
+    described.write_text("unet: {}")
+    file = tmp_path / "configs" / "run.yaml"
+    file.write_text(f"model: a\nother: {other}\npresets: {{small: {{model: configs/model.yaml}}}}\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load_config(Described, "../configs/run.yaml", ["preset=small"]) == Described(str(described), other)
+    monkeypatch.chdir(tmp_path)  # what is there from here is left as it is written
+    assert load_config(Described, "configs/run.yaml", ["preset=small"]).model == "configs/model.yaml"
+    given = load_config(Described, "configs/run.yaml", ["model=configs/none.yaml"])  # a user's own is the user's
+    assert given.model == "configs/none.yaml"
