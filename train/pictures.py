@@ -53,8 +53,11 @@ def gather_pictures(
             found[clip.split] += [_limited(frame, longest) for frame in frames]
     for split, pictures in found.items():
         if not pictures:
+            held = ", ".join(path.name for path in files.val[:3]) or "none"
             raise ValueError(
-                f"there is no picture to {'learn from' if split == 'train' else 'validate on'}; give more"
+                f"there is no picture to {'learn from' if split == 'train' else 'validate on'}: "
+                f"{len(files.train) + len(files.val)} photos and videos were found, of which every tenth of a kind or "
+                f"what data.held_out names is kept to validate on ({held}); give at least two photos or two videos"
             )
     return found
 

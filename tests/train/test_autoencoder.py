@@ -111,6 +111,12 @@ def test_prepared_clips_are_pictures_too(folder, tmp_path):
     assert len(both["train"]) > len(alone["train"]) and max(max(p.shape) for p in both["val"]) <= 48
 
 
+def test_a_folder_of_one_photo_says_what_to_do(tmp_path):
+    cv2.imwrite(str(tmp_path / "alone.png"), scene(0))
+    with pytest.raises(ValueError, match="learn from: 1 photos .*alone.png.* at least two photos or two videos"):
+        gather_pictures([tmp_path], [], fps=5.0, longest=64)
+
+
 def test_blur_costs_edges():
     image = torch.rand(1, 3, 32, 32)
     blurred = torch.nn.functional.avg_pool2d(image, 3, 1, 1)
