@@ -81,11 +81,18 @@ def load_gesture_model(path: str, scheduler: str | None = None, device: str = "c
 def load_speech_model(pipeline: GesturePipeline, source: str | None) -> SpeechModel | None:
     """The speech network that a gesture model hears through; None for models that need none.
 
+    Phones come from the reader that ships, if `source` names no other.
+
     ValueError when one is needed and not given, cannot be loaded, or is another than the model was trained with.
     """
     from pose.feature_sets import BLOCK_WIDTHS, FEATURE_SETS
 
     blocks = FEATURE_SETS[pipeline.config.feature_set] if pipeline.config.feature_set else ()
+    if "phones" in blocks:
+        from avatar.shipped import located
+        from pose.phone_reader import PhoneReader
+
+        return PhoneReader(located("shipped:audio") if source is None else source, device=pipeline.model.device)
     if "wavlm" not in blocks:
         return None
     if source is None:

@@ -2,6 +2,7 @@
 
     set             blocks                                    width
     acoustic        mfcc, mel, prosody, onset                 109    needs nothing but `pose.speech`
+    acoustic_phones … phones                                  149    our reader of phones (pose/phone_reader.py)
     acoustic_words  … words                                   410
     wavlm           wavlm                                     1024   DiffuseStyleGesture
     wavlm_acoustic  mfcc, mel, prosody, wavlm, onset          1133   DiffuseStyleGesture+'s order
@@ -12,6 +13,7 @@
     mel      64     `mel` of pose.acoustics, (dB + 30) / 20: silence is -1.5
     prosody  4      energy, its change, pitch in semitones / 6, its change (from the frame before)
     onset    1      as it is
+    phones   40     block "phones" of the features, as PhoneReader adds it
     wavlm    1024   block "wavlm" of the features: whoever has the network adds it (last layer, on the motion clock)
     words    301    block "words": a word vector (300), then 1 where nobody speaks; without the block no word is known
 
@@ -29,13 +31,15 @@ from numpy.typing import NDArray
 from scipy.fft import dct
 
 from pose.acoustics import SAMPLE_RATE
+from pose.phone_lips import PHONES
 from pose.speech import SpeechFeatures
 
 Array = NDArray[np.float32]
 
-BLOCK_WIDTHS = {"mfcc": 40, "mel": 64, "prosody": 4, "onset": 1, "wavlm": 1024, "words": 301}
+BLOCK_WIDTHS = {"mfcc": 40, "mel": 64, "prosody": 4, "onset": 1, "phones": len(PHONES), "wavlm": 1024, "words": 301}
 FEATURE_SETS = {
     "acoustic": ("mfcc", "mel", "prosody", "onset"),
+    "acoustic_phones": ("mfcc", "mel", "prosody", "onset", "phones"),
     "acoustic_words": ("mfcc", "mel", "prosody", "onset", "words"),
     "wavlm": ("wavlm",),
     "wavlm_acoustic": ("mfcc", "mel", "prosody", "wavlm", "onset"),
@@ -92,6 +96,8 @@ def silence(like: SpeechFeatures, frames: int) -> SpeechFeatures:
     blocks = {name: np.zeros((frames, block.shape[1]), np.float32) for name, block in like.blocks.items()}
     if "mel" in blocks:
         blocks["mel"][:] = SILENT_MEL_DB
+    if "phones" in blocks:
+        blocks["phones"][:, PHONES.index("SIL")] = 1
     if "words" in blocks:
         blocks["words"][:, -1] = 1
     return SpeechFeatures(like.fps, blocks)

@@ -20,10 +20,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from avatar.shipped import located
 from pose.datasets.check import Dataset
 from pose.datasets.clip import Clip, Recording
 from pose.datasets.ted import Ted
 from pose.feature_sets import FEATURE_SETS, feature_rows, feature_width, silence
+from pose.phone_reader import PhoneReader
 from pose.representations.directions import DirectionVectors
 from pose.representations.vectors import MotionVectors
 from pose.speech import SpeechFeatures, speech_features
@@ -115,7 +117,10 @@ class FeatureCache:
         self.representation, self.feature_set, self.seed_frames = representation, feature_set, seed_frames
         if feature_set is not None:
             feature_width(feature_set)  # an unknown one is refused here
-        needs_model = feature_set is not None and "wavlm" in FEATURE_SETS[feature_set]
+        blocks = () if feature_set is None else FEATURE_SETS[feature_set]
+        if "phones" in blocks and speech_model is None:
+            speech_model = located("shipped:audio")
+        needs_model = "wavlm" in blocks or "phones" in blocks
         if needs_model and speech_model is None:
             raise ValueError(
                 f"the feature set {feature_set!r} needs a speech network; give speech_model=FOLDER or a hub id such "
@@ -123,7 +128,8 @@ class FeatureCache:
             )
         self._speech_source = speech_model if needs_model else None
         # Now, so that a network that is not there stops the run once and not every clip.
-        self._speech_model = None if self._speech_source is None else SpeechModel(self._speech_source)
+        network = PhoneReader if "phones" in blocks else SpeechModel
+        self._speech_model = None if self._speech_source is None else network(self._speech_source)
         self._word_path = word_vectors
         self._words: WordVectors | None = None
         self._settings = {

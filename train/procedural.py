@@ -25,13 +25,15 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from avatar.shipped import located
 from pose.acoustics import SAMPLE_RATE
 from pose.bvh import write_bvh
 from pose.datasets.beat import EMOTIONS, FACE_FPS, FPS, ONE_HOUR, emotion_of, split_of
 from pose.motion import EXPRESSION_NAMES, Motion, expression_index
+from pose.phone_reader import PhoneReader
 from pose.prosody import prosody_motion
 from pose.rotations import axis_angle_to_matrix
-from pose.speech import open_speech, speech_features
+from pose.speech import SpeechFeatures, open_speech, speech_features
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
 # The posture and face of an emotion, by hand: size of gestures, bend of the head forward (radians), face coefficients.
@@ -66,12 +68,15 @@ class Speaker:
         }
         return cls(number, int(random.integers(1 << 16)), float(random.uniform(0.75, 1.1)), rest)
 
-    def perform(self, waveform: NDArray[np.float32], mood: str, fps: float = FACE_FPS) -> Motion:
-        """The motion for a recording."""
+    def perform(
+        self, waveform: NDArray[np.float32], mood: str, fps: float = FACE_FPS, reader: PhoneReader | None = None
+    ) -> Motion:
+        """The motion for a recording; with a reader the lips say its phones."""
         size, bend, face = MOODS[mood]
-        motion = prosody_motion(
-            speech_features(waveform, fps), self.seed, float(np.clip(self.amplitude * size, 0, 1.5))
-        )
+        heard = speech_features(waveform, fps)
+        if reader is not None:
+            heard = SpeechFeatures.join(list(reader.stream([heard])))
+        motion = prosody_motion(heard, self.seed, float(np.clip(self.amplitude * size, 0, 1.5)))
         rotations = motion.rotations.copy()
         turns = {**self.rest, "Neck": (bend, 0.0, 0.0), "Neck1": (bend, 0.0, 0.0)}
         for joint, axis_angle in turns.items():
@@ -136,8 +141,11 @@ def write_recording(
     part.replace(path.with_suffix(".bvh"))
 
 
-def make_corpus(speech: Path, out: Path, speakers: int = 4, limit: int | None = None, seed: int = 0) -> Iterator[str]:
+def make_corpus(
+    speech: Path, out: Path, speakers: int = 4, limit: int | None = None, seed: int = 0, reader: str | None = None
+) -> Iterator[str]:
     """Make the corpus, name by name; recordings that are there already are left as they are."""
+    network = None if reader is None else PhoneReader(reader)
     sounds = sorted(path for path in speech.rglob("*") if path.suffix.lower() in SOUNDS)
     if not sounds:
         raise ValueError(f"{speech} holds no speech ({', '.join(SOUNDS)})")
@@ -158,7 +166,7 @@ def make_corpus(speech: Path, out: Path, speakers: int = 4, limit: int | None = 
             recording = open_speech(sound)
             waveform = np.concatenate(list(recording.chunks()))
             words = sound.with_suffix(".TextGrid")
-            motion = speaker.perform(waveform, mood)
+            motion = speaker.perform(waveform, mood, reader=network)
             write_recording(folder, name, waveform, motion, words if words.is_file() else None)
         yield name
 
@@ -170,15 +178,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--speakers", type=int, default=4)
     parser.add_argument("--limit", type=int, help="use this many recordings, picked by the seed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--reader", default="shipped:audio",
+        help="network of phones, for lips that say them; none: lips from the spectrum (default: %(default)s)",
+    )  # fmt: skip
     args = parser.parse_args(argv)
     if args.speakers < 1:
         parser.error(f"--speakers must be at least 1, got {args.speakers}")
     from tqdm import tqdm
 
     try:
-        made = sum(
-            1 for _ in tqdm(make_corpus(args.speech, args.out, args.speakers, args.limit, args.seed), unit="file")
-        )
+        reader = None if args.reader == "none" else located(args.reader)
+        names = make_corpus(args.speech, args.out, args.speakers, args.limit, args.seed, reader)
+        made = sum(1 for _ in tqdm(names, unit="file"))
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

@@ -31,6 +31,7 @@ def test_published_widths():
     widths = {name: feature_width(name) for name in FEATURE_SETS}
     assert widths == {
         "acoustic": 109,
+        "acoustic_phones": 149,
         "acoustic_words": 410,
         "wavlm": 1024,
         "wavlm_acoustic": 1133,
