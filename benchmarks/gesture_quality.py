@@ -25,7 +25,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from infer.gesture import load_gesture_model
+from infer.gesture import load_gesture_model, load_speech_model
 from pose.acoustics import SAMPLE_RATE
 from pose.datasets.check import Dataset, open_dataset
 from pose.datasets.clip import Clip, Recording
@@ -62,11 +62,13 @@ def make(pipeline: GesturePipeline, dataset: Dataset, recordings: Sequence[Recor
     """Motions of the recordings as files; returns seconds of computing for ten seconds of motion."""
     out.mkdir(parents=True, exist_ok=True)
     spent = made = 0.0
+    network = load_speech_model(pipeline, None)
     for recording in recordings:
         clip = dataset.load(recording, pipeline.fps)
         features = speech_features(clip.waveform, pipeline.fps)
         began = time.process_time()
-        motion = pipeline(features, **told(pipeline, clip), **how).motions[0]
+        heard = [features] if network is None else network.stream([features])
+        motion = pipeline(heard, **told(pipeline, clip), **how).motions[0]
         spent, made = spent + time.process_time() - began, made + motion.duration_s
         motion.save(out / f"{recording.name}.npz")
     return spent / made * PER_S
