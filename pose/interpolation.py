@@ -42,7 +42,7 @@ _WEIGHTS = _powers_to_weights()
 
 
 def between(values: NDArray, places: NDArray) -> Double:
-    """`values` (F, …) at `places` (n,), in frames from 0 to F - 1; beyond the ends values go on in
+    """`values` (F, …) at `places` (n,), in frames from 0 to F - 1; beyond the ends they go on in
     straight lines.
 
     Exact at whole places and for polynomials up to degree 4; overshoots at jumps.

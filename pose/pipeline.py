@@ -185,7 +185,7 @@ class GesturePipeline(DiffusionPipeline):
         (1 plain, above 1 exaggerated) away from no style, or from `against`, another style: then γ between 0 and 1
         lies between the two; `steps` and `eta` of the scheduler; `seed_motion` that goes before the first frame, such
         as the photo's pose; `stitching` "crossfade" or "outpaint" (windows also grow out of the one before while
-        they are denoised); `keyframes` to pass through; a `stabilizer`; `smooth` the result (Savitzky-Golay over so
+        they are denoised); `keyframes` to pass through; a `stabilizer`; `smooth` the body (Savitzky-Golay over so
         many frames, which passes near key frames only; True: 15 as in released code, False: not at all). The same
         speech, seed and choices give the same motion however speech comes cut.
         """
@@ -232,7 +232,8 @@ class GesturePipeline(DiffusionPipeline):
         new_share = torch.ones_like(new_share) if settings.outpaint else new_share
         stitcher = Stitcher(self._first_tail(seed_motion, len(seeds)), new_share)
         window = self.config.smooth if smooth is None else smooth
-        smoother = None if not window else Smoother() if window is True else Smoother(window)
+        width = self.representation.parts[0]  # not the face
+        smoother = None if not window else Smoother(15 if window is True else window, width=width)
         # 2. Windows
         windows = speech_windows(speech, self.config.feature_set, self.fps, config.frames, config.seed_frames)
         made, total = 0, None

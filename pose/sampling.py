@@ -40,7 +40,9 @@ def scheduler_for(name: str, model: GestureDenoiser) -> SchedulerMixin:
     if name == "ddim":
         return DDIMScheduler(**common, clip_sample=False, timestep_spacing="trailing")
     if name == "dpm++":
-        return DPMSolverMultistepScheduler(**common, timestep_spacing="trailing", final_sigmas_type="zero")
+        # Steps even in the logarithm of signal to noise (Lu et al. 2022): most of the motion is decided where noise is
+        # very high, and even steps of t pass there in two or three.
+        return DPMSolverMultistepScheduler(**common, use_lu_lambdas=True, final_sigmas_type="zero")
     if name == "unipc":
         return UniPCMultistepScheduler(**common, timestep_spacing="trailing", final_sigmas_type="zero")
     raise ValueError(f"unknown scheduler {name!r}; known are {', '.join(SCHEDULERS)}")

@@ -1,6 +1,6 @@
 """The statistics that `GaussianGuess` needs, from training windows; and a start for networks narrower than a pose.
 
-Letters: W windows, F frames, P width of what is denoised, E axes or width, K styles and speakers.
+Letters: W windows, F frames, P width of what is denoised, E axes or width, K styles and speakers, A, H, T as there.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from torch import Tensor, nn
 
 from pose.models.denoiser import GestureDenoiser
 from pose.models.diffuse_style import DiffuseStyleGesture
-from pose.models.gaussian_guess import GaussianGuess
+from pose.models.gaussian_guess import GaussianGuess, warped_cosines
 from pose.models.holistic import HolisticDiffusion
 from pose.models.motion_codec import MotionCodec
 from train.windows import GestureWindows
 
 WINDOWS = 1024  # that the statistics are taken from: covariances of a hundred axes want no more
+RIDGES = (1e1, 1e2, 1e3, 1e4, 1e5, 1e6)  # that the penalty of regressions is chosen from, on clips left out
+LEFT_OUT = 4  # every fourth clip
+REGRESSED = 256  # windows that regressions are taken from: neighbours overlap
+STILL = 0.1  # of the mean speed: slower is as good as still
 
 
 @torch.no_grad()
@@ -35,40 +39,88 @@ def fit_guess(model: GestureDenoiser, windows: GestureWindows, codec: MotionCode
         raise ValueError("the model has no Gaussian guess to fit; give it model.axes")
     sizes = [len(guess.basis) for guess in guesses]
     parts: list[list[Tensor]] = [[] for _ in guesses]
-    styles = []
+    styles, speech, clips = [], [], []
     for index in range(0, len(windows), max(1, len(windows) // WINDOWS)):
         item = windows[index]
         vectors = item["vectors"].to(model.device)
         if codec is not None:
             vectors = codec.encode(vectors[None])[0]
         styles.append(item["style"].to(model.device))
+        speech.append(model.heard(item["speech"][None].to(model.device))[0])
+        clips.append(windows.places[index][0])
         for part, found in zip(vectors.split(sizes, -1), parts, strict=True):
             found.append(part)
     for guess, found, first in zip(guesses, parts, firsts, strict=True):
-        set_guess(guess, torch.stack(found), torch.stack(styles))
+        set_guess(guess, torch.stack(found), torch.stack(styles), torch.stack(speech), torch.tensor(clips))
         if first is not None:
             _set_first(first, guess)
 
 
-def set_guess(guess: GaussianGuess, windows: Tensor, styles: Tensor) -> None:
-    """Fit one guess to windows (W, F, P) and what is said of them (W, K)."""
+@torch.no_grad()
+def set_guess(guess: GaussianGuess, windows: Tensor, styles: Tensor, speech: Tensor, clips: Tensor) -> None:
+    """Fit one guess to windows (W, F, P), what is said of them (W, K), their speech (W, F, A) and clips (W,)."""
+    # 1. Axes of poses and of speech
     flat, frames = windows.flatten(0, 1), windows.shape[1]
     covariance = (flat.T @ flat).double() / len(flat)  # single precision does not converge where many axes stand still
     guess.basis.copy_(torch.linalg.eigh(covariance)[1].flip(1)[:, : guess.basis.shape[1]])
-    values = guess.cosines.to(windows) @ (windows @ guess.basis)
-    if styles.shape[1]:
-        # The shortest solutions: they share what styles and speakers have in common, and say 0 for nothing.
-        solve = torch.linalg.pinv(styles.double()).float()
-        guess.shift.copy_(solve @ values[:, 0] / frames**0.5)
+    sound = speech.flatten(0, 1).double()
+    guess.heard_mean.copy_(sound.mean(0))
+    scale = sound.std(0).clamp(min=1e-3)
+    spread, axes = torch.linalg.eigh(((sound - sound.mean(0)) / scale).T.cov())
+    count = guess.heard_axes.shape[1]
+    guess.heard_axes.copy_(axes.flip(1)[:, :count] / scale[:, None] / spread.flip(0)[:count].clamp(min=1e-6).sqrt())
+    # 2. The mean, by style, by speaker and by speech; the shortest solutions share what styles and speakers have in
+    # common, and say 0 for nothing
+    values = windows @ guess.basis
+    solve = torch.linalg.pinv(styles.double()).float() if styles.shape[1] else None
+    if solve is not None:
+        guess.shift.copy_(solve @ values.mean(1))
+        values = values - (styles @ guess.shift)[:, None]
+    heard = guess.context_of(speech)
+    some = slice(None, None, max(1, len(values) // REGRESSED))
+    inputs = heard[some].flatten(0, 1)
+    number = clips[some].unique(return_inverse=True)[1].to(values.device)  # of the clips that are there
+    left_out = (number % LEFT_OUT == LEFT_OUT - 1)[:, None].expand(-1, frames).flatten()
+    guess.sway.copy_(ridge(inputs, values[some].flatten(0, 1), left_out))
+    values = values - heard @ guess.sway
+    # 3. The pace, by how fast is moved
+    speed = torch.gradient(values[some], dim=1)[0].norm(dim=-1)
+    speed = (speed / speed.mean() + STILL).log()
+    speed = speed - speed.mean(1, keepdim=True)
+    guess.pace.copy_(ridge(inputs, speed.flatten()[:, None], left_out)[:, 0])
+    # 4. Variances in its cosines. What stands still differs between people in other joints than those that move: each
+    # cosine has its own axes.
+    values = warped_cosines(heard @ guess.pace) @ values
+    if solve is not None:
         energy = values[:, 1:].square().sum((1, 2)).clamp(min=1e-6).log()
         guess.loudness.copy_(solve @ (energy - energy.mean()))
-        values[:, 0] -= styles @ guess.shift * frames**0.5
         values[:, 1:] *= (-0.5 * styles @ guess.loudness).exp()[:, None, None]
-    # What stands still differs between people in other joints than those that move: each cosine has its own axes.
     by_cosine = values.transpose(0, 1)
     variance, turns = torch.linalg.eigh((by_cosine.transpose(1, 2) @ by_cosine).double() / len(values))
     guess.variance.copy_(variance.clamp(min=0))
     guess.turns.copy_(turns)
+
+
+def ridge(inputs: Tensor, targets: Tensor, left_out: Tensor) -> Tensor:
+    """Weights (I, O) from (n, I) to (n, O), with the penalty that does best on the rows `left_out` (n,) bool.
+
+    Zeros where nothing does better than 0 there, or nothing is left out.
+    """
+    inputs, targets = inputs.double(), targets.double()
+
+    def solved(rows: Tensor) -> list[Tensor]:
+        square, both = inputs[rows].T @ inputs[rows], inputs[rows].T @ targets[rows]
+        eye = torch.eye(len(square), dtype=square.dtype, device=square.device)
+        return [torch.linalg.solve(square + penalty * eye, both) for penalty in RIDGES]
+
+    best = torch.zeros(inputs.shape[1], targets.shape[1], dtype=inputs.dtype, device=inputs.device)
+    if not left_out.any() or left_out.all():
+        return best.float()
+    errors = [(targets[left_out] - inputs[left_out] @ weights).square().mean() for weights in solved(~left_out)]
+    place = int(torch.stack(errors).argmin())
+    if errors[place] < targets[left_out].square().mean():
+        best = solved(torch.ones_like(left_out))[place]
+    return best.float()
 
 
 def _set_first(first: nn.Linear, guess: GaussianGuess) -> None:

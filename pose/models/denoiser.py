@@ -32,6 +32,8 @@ from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
+from pose.models.speech_encoders import band_levels
+
 FIDELITIES = ("paper", "released")
 
 
@@ -39,18 +41,21 @@ FIDELITIES = ("paper", "released")
 class Condition:
     """What one window is generated from, encoded: `frames` (B, F, C), one vector a frame; `clip` (B, D) or None.
 
-    `style` (B, K) is what of the style vector was not dropped, for `GaussianGuess`.
+    `style` (B, K) is what of the style vector was not dropped, and `guess` what the model's `GaussianGuess`es make of
+    the speech, for them.
     """
 
     frames: Tensor
     clip: Tensor | None = None
     style: Tensor | None = None
+    guess: tuple[Tensor, ...] = ()
 
     def joined(self, other: Condition) -> Condition:
         """Both along the batch, for two evaluations in one call."""
         clip = None if self.clip is None or other.clip is None else torch.cat([self.clip, other.clip])
         style = None if self.style is None or other.style is None else torch.cat([self.style, other.style])
-        return Condition(torch.cat([self.frames, other.frames]), clip, style)
+        guess = tuple(torch.cat(pair) for pair in zip(self.guess, other.guess, strict=True))
+        return Condition(torch.cat([self.frames, other.frames]), clip, style, guess)
 
 
 def sinusoid(timestep: Tensor, width: int) -> Tensor:
@@ -125,6 +130,10 @@ class GestureDenoiser(StrictModel):
     def pose_dim(self) -> int:
         """P."""
         return self.config.pose_dim
+
+    def heard(self, speech: Tensor) -> Tensor:
+        """(B, F, A): the speech as numbers a frame, for `GaussianGuess`."""
+        return speech if self.speech_input == "features" else band_levels(speech, self.config.frames)
 
     def condition(self, *, speech: Tensor, seed: Tensor | None = None, style: Tensor | None = None) -> Condition:
         """Encode what a window is generated from. None: as if dropped in training."""

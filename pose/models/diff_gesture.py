@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pose.models.denoiser import FIDELITIES, Condition, GestureDenoiser, keep_mask, noise_from_velocity
 from pose.models.gaussian_guess import GaussianGuess
-from pose.models.speech_encoders import WaveformEncoder
+from pose.models.speech_encoders import BANDS, WaveformEncoder
 
 
 class DiffGesture(GestureDenoiser):
@@ -48,6 +48,7 @@ class DiffGesture(GestureDenoiser):
         fidelity: str = "paper",  # "released": the head's LeakyReLU has slope 1 and does nothing
         velocity: bool = False,  # ours: the network finds v, and the noise follows from it
         axes: int = 0,  # ours: of GaussianGuess, with `velocity`; 0 for none
+        context: int = 7,  # frames of speech to either side that the guess of one hears
     ) -> None:
         super().__init__()
         if axes and not velocity:
@@ -65,7 +66,9 @@ class DiffGesture(GestureDenoiser):
         self.pose_out = nn.Sequential(
             nn.Linear(width, width // 2), nn.LeakyReLU(slope), nn.Linear(width // 2, pose_dim)
         )
-        self.guess = GaussianGuess(pose_dim, axes, frames, style_dim, self.noise_schedule) if axes else None
+        self.guess = None
+        if axes:
+            self.guess = GaussianGuess(pose_dim, axes, frames, style_dim, self.noise_schedule, BANDS, context)
         for module in (self.token_in, *self.trunk.modules(), *self.pose_out.modules()):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -108,12 +111,14 @@ class DiffGesture(GestureDenoiser):
             parts.append(style[:, None].expand(-1, config.frames, -1))
         context = torch.cat(parts, -1)
         kept = keep_mask(context, config.context_dropout, self.training)
-        return Condition(kept * context + (1 - kept) * self.null_context, style=kept[:, 0] * style)
+        guess = () if self.guess is None else self.guess.condition(self.heard(speech), kept)
+        return Condition(kept * context + (1 - kept) * self.null_context, style=kept[:, 0] * style, guess=guess)
 
     def null_condition(self, *, speech: Tensor, seed: Tensor | None = None) -> Condition:
         """The learned null for every frame: no seed, no speech, no style."""
         frames = self.null_context.expand(len(speech), self.config.frames, -1)
-        return Condition(frames, style=self.checked_style(None, speech))
+        guess = () if self.guess is None else self.guess.condition(self.heard(speech), speech.new_zeros(1, 1, 1))
+        return Condition(frames, style=self.checked_style(None, speech), guess=guess)
 
     def denoise(self, sample: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         config = self.config
@@ -124,7 +129,7 @@ class DiffGesture(GestureDenoiser):
         result = self.pose_out(self.trunk(tokens))
         if not self.config.velocity:
             return result
-        guess = None if self.guess is None else self.guess(sample, timestep, condition.style)
+        guess = None if self.guess is None else self.guess(sample, timestep, condition.style, *condition.guess)
         return noise_from_velocity(result, sample, timestep, self.noise_schedule, guess)
 
 

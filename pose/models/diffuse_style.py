@@ -56,6 +56,7 @@ class DiffuseStyleGesture(GestureDenoiser):
         num_train_timesteps: int = 1000,
         beta_schedule: str = "squaredcos_cap_v2",  # cosine, β at most 0.999
         axes: int = 0,  # ours: of GaussianGuess; 0 for none
+        context: int = 9,  # frames of speech to either side that the guess of one hears
     ) -> None:
         super().__init__()
         if seed_mode not in SEED_MODES:
@@ -72,7 +73,9 @@ class DiffuseStyleGesture(GestureDenoiser):
         self.trunk = CrossLocalTrunk(
             width, 2 * width + speech_width, layers, heads, feedforward, local_heads, local_window, dropout
         )
-        self.guess = GaussianGuess(pose_dim, axes, frames, style_dim, self.noise_schedule) if axes else None
+        self.guess = None
+        if axes:
+            self.guess = GaussianGuess(pose_dim, axes, frames, style_dim, self.noise_schedule, speech_dim, context)
         self.pose_out = nn.Linear(width, pose_dim)
         if axes:  # the network starts as the guess
             nn.init.zeros_(self.pose_out.weight)
@@ -109,9 +112,11 @@ class DiffuseStyleGesture(GestureDenoiser):
         said = style * keep_mask(style, config.style_dropout, self.training)
         style = self.style(said)
         seed = seed * keep_mask(seed, config.seed_dropout, self.training)
+        guess = () if self.guess is None else self.guess.condition(speech)
         if config.seed_mode == "clip":
-            return Condition(self.speech(speech), torch.cat([style, self.seed(seed.flatten(1))], -1), said)
-        return Condition(torch.cat([self.seed(seed), self.speech(speech[:, config.seed_frames :])], 1), style, said)
+            return Condition(self.speech(speech), torch.cat([style, self.seed(seed.flatten(1))], -1), said, guess)
+        frames = torch.cat([self.seed(seed), self.speech(speech[:, config.seed_frames :])], 1)
+        return Condition(frames, style, said, guess)
 
     def null_condition(self, *, speech: Tensor, seed: Tensor | None = None) -> Condition:
         """Without style; without seed too where training drops it."""
@@ -120,4 +125,4 @@ class DiffuseStyleGesture(GestureDenoiser):
     def denoise(self, sample: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         clip = self.trunk.clip_token(timestep, condition)
         clean = self.pose_out(self.trunk(clip, [self.pose_in(sample), condition.frames]))
-        return clean if self.guess is None else clean + self.guess(sample, timestep, condition.style)
+        return clean if self.guess is None else clean + self.guess(sample, timestep, condition.style, *condition.guess)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from pose.models.denoiser import Condition, GestureDenoiser, keep_mask, noise_from_velocity, sinusoid
 from pose.models.gaussian_guess import GaussianGuess
-from pose.models.speech_encoders import ResidualWaveformEncoder
+from pose.models.speech_encoders import BANDS, ResidualWaveformEncoder
 
 
 class FineGesture(GestureDenoiser):
@@ -58,6 +58,7 @@ class FineGesture(GestureDenoiser):
         beta_end: float = 0.02,
         velocity: bool = False,  # ours: the network finds v, and the noise follows from it
         axes: int = 0,  # ours: of GaussianGuess, with `velocity`; 0 for none
+        context: int = 7,  # frames of speech to either side that the guess of one hears
     ) -> None:
         super().__init__()
         if axes and not velocity:
@@ -74,7 +75,9 @@ class FineGesture(GestureDenoiser):
         )
         self.norm = nn.LayerNorm(width)
         self.pose_out = nn.Linear(width, pose_dim)
-        self.guess = GaussianGuess(pose_dim, axes, frames, style_dim, self.noise_schedule) if axes else None
+        self.guess = None
+        if axes:
+            self.guess = GaussianGuess(pose_dim, axes, frames, style_dim, self.noise_schedule, BANDS, context)
         if axes:  # the network starts as the guess
             nn.init.zeros_(self.pose_out.weight)
 
@@ -97,13 +100,15 @@ class FineGesture(GestureDenoiser):
         kept = keep_mask(context, config.context_dropout, self.training)
         style = self.checked_style(style, sound)
         style = style * keep_mask(style, config.style_dropout, self.training)
-        return Condition(kept * context + (1 - kept) * self.null_context, self.style(style), style)
+        guess = () if self.guess is None else self.guess.condition(self.heard(speech), kept)
+        return Condition(kept * context + (1 - kept) * self.null_context, self.style(style), style, guess)
 
     def null_condition(self, *, speech: Tensor, seed: Tensor | None = None) -> Condition:
         """The learned null for history and speech, no speaker."""
         frames = self.null_context.expand(len(speech), self.config.frames, -1)
         style = self.checked_style(None, speech)
-        return Condition(frames, self.style(style), style)
+        guess = () if self.guess is None else self.guess.condition(self.heard(speech), speech.new_zeros(1, 1, 1))
+        return Condition(frames, self.style(style), style, guess)
 
     def denoise(self, sample: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         assert condition.clip is not None
@@ -116,7 +121,7 @@ class FineGesture(GestureDenoiser):
         result = self.pose_out(self.norm(tokens))
         if not self.config.velocity:
             return result
-        guess = None if self.guess is None else self.guess(sample, timestep, condition.style)
+        guess = None if self.guess is None else self.guess(sample, timestep, condition.style, *condition.guess)
         return noise_from_velocity(result, sample, timestep, self.noise_schedule, guess)
 
 

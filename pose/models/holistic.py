@@ -55,6 +55,7 @@ class HolisticDiffusion(GestureDenoiser):
         num_train_timesteps: int = 1000,
         beta_schedule: str = "squaredcos_cap_v2",
         axes: int = 0,  # ours: of GaussianGuess, for each task; 0 for none
+        context: int = 7,  # frames of speech to either side that the guess of one hears
     ) -> None:
         super().__init__()
         if not tasks or set(tasks) - set(TASKS) or list(tasks) != [task for task in TASKS if task in tasks]:
@@ -73,8 +74,8 @@ class HolisticDiffusion(GestureDenoiser):
         self.pose_out = nn.ModuleDict({task: nn.Linear(width, dims[task]) for task in tasks})
         self.guess = None
         if axes:
-            guesses = {task: GaussianGuess(dims[task], axes, frames, style_dim, self.noise_schedule) for task in tasks}
-            self.guess = nn.ModuleDict(guesses)
+            about = (axes, frames, style_dim, self.noise_schedule, speech_dim, context)
+            self.guess = nn.ModuleDict({task: GaussianGuess(dims[task], *about) for task in tasks})
             for task in tasks:  # the network starts as the guess
                 nn.init.zeros_(self.pose_out.get_parameter(f"{task}.weight"))
 
@@ -104,7 +105,10 @@ class HolisticDiffusion(GestureDenoiser):
         said = style * keep_mask(style, self.config.style_dropout, self.training)
         sound = self.speech(speech[:, self.config.seed_frames :])
         frames = [torch.cat([self.seed[task](part), sound], 1) for task, part in seeds.items()]
-        return Condition(torch.cat(frames, -1), self.style(said), said)
+        guess: tuple[Tensor, ...] = ()
+        if self.guess is not None:
+            guess = tuple(part for each in self.guess.values() for part in each.condition(speech))
+        return Condition(torch.cat(frames, -1), self.style(said), said, guess)
 
     def null_condition(self, *, speech: Tensor, seed: Tensor | None = None) -> Condition:
         """Without speaker; the seed stays, as in training."""
@@ -119,7 +123,11 @@ class HolisticDiffusion(GestureDenoiser):
         features = self.trunk(clip, [tokens, frames]).chunk(tasks)
         clean = [out(part) for out, part in zip(self.pose_out.values(), features, strict=True)]
         if self.guess is not None:
-            guesses = [self.guess[task](part, timestep, condition.style) for task, part in parts.items()]
+            heard = zip(condition.guess[::2], condition.guess[1::2], strict=True)
+            guesses = [
+                self.guess[task](part, timestep, condition.style, *of)
+                for (task, part), of in zip(parts.items(), heard, strict=True)
+            ]
             clean = [own + guess for own, guess in zip(clean, guesses, strict=True)]
         return torch.cat(clean, -1)
 

@@ -1,12 +1,16 @@
-"""Convolutions over the raw waveform that end on the motion clock, trained with the gesture network.
+"""Convolutions over the raw waveform that end on the motion clock, trained with the gesture network; and its spectrum.
 
 Letters: B clips, N samples at 16 kHz, F frames, C channels.
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+BANDS = 20  # of `band_levels`
+_HOP, _WINDOW, _QUIET = 160, 512, 1e-5  # 10 ms, 32 ms; power of silence, far below speech
 
 
 def at_frames(features: Tensor, frames: int) -> Tensor:
@@ -14,6 +18,19 @@ def at_frames(features: Tensor, frames: int) -> Tensor:
     if features.shape[-1] != frames:
         features = F.interpolate(features, size=frames, mode="linear", align_corners=False)
     return features.transpose(1, 2)
+
+
+def band_levels(waveform: Tensor, frames: int) -> Tensor:
+    """(B, N) to (B, F, 20): logarithms of power in bands as wide as equal steps of mel, means of each frame."""
+    spectrum = torch.stft(
+        waveform.float(), _WINDOW, _HOP, window=torch.hann_window(_WINDOW, device=waveform.device), return_complex=True
+    )
+    power = spectrum.abs().square().transpose(1, 2)
+    frequency = torch.linspace(0, 8000, power.shape[-1], device=waveform.device)
+    mel = torch.log1p(frequency / 700)  # O'Shaughnessy 1987, but for a factor
+    band = (mel / mel[-1] * BANDS).long().clamp(max=BANDS - 1)
+    sums = power.new_zeros(*power.shape[:2], BANDS).index_add(2, band, power)
+    return F.adaptive_avg_pool1d((sums + _QUIET).log().transpose(1, 2), frames).transpose(1, 2)
 
 
 class WaveformEncoder(nn.Module):

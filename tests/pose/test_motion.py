@@ -90,9 +90,7 @@ def test_resampling_follows_smooth_motion_in_time(fps: float) -> None:
     wanted = swaying(fps, len(result))
     inside = (times >= 2 / 30) & (times <= 37 / 30)
     np.testing.assert_allclose(result.rotations[inside], wanted.rotations[inside], atol=2e-5)
-    np.testing.assert_allclose(
-        result.rotations, wanted.rotations, atol=3e-3
-    )  # beyond the ends values go on in straight lines
+    np.testing.assert_allclose(result.rotations, wanted.rotations, atol=3e-3)  # straight lines beyond the ends
     np.testing.assert_allclose(result.root_position[inside], wanted.root_position[inside], atol=2e-5)
     np.testing.assert_allclose(result.expression[inside], wanted.expression[inside], atol=2e-5)
     slerped = Slerp(np.arange(40) / 30, Rotation.from_matrix(motion.rotations[:, 5]))(np.minimum(times, 39 / 30))

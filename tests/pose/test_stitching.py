@@ -54,6 +54,14 @@ def test_smoothing_a_stream_is_smoothing_the_whole(pieces):
     torch.testing.assert_close(result, wanted, atol=1e-5, rtol=0)
 
 
+def test_the_face_is_not_smoothed_and_comes_with_its_frame():
+    whole = torch.randn(1, 40, 5, generator=torch.Generator().manual_seed(0))
+    smoother = Smoother(9, 2, width=3)
+    result = torch.cat([*(smoother.push(piece) for piece in whole.split(7, 1)), smoother.finish()], 1)
+    torch.testing.assert_close(result[..., 3:], whole[..., 3:])
+    assert result[..., :3].diff(dim=1).norm() < 0.5 * whole[..., :3].diff(dim=1).norm()
+
+
 def test_smoothing_of_nothing():
     assert Smoother().finish() is None
     with pytest.raises(ValueError, match="odd"):
