@@ -29,7 +29,7 @@ from infer.gesture import load_gesture_model, load_speech_model
 from pose.acoustics import SAMPLE_RATE
 from pose.datasets.check import Dataset, open_dataset
 from pose.datasets.clip import Clip, Recording
-from pose.motion import Motion
+from pose.motion import Motion, expression_index
 from pose.pipeline import GesturePipeline
 from pose.prosody import prosody_motion
 from pose.sampling import STABILIZERS, Stabilizer, scheduler_for
@@ -37,8 +37,9 @@ from pose.speech import speech_features
 
 COLUMNS = (
     "FGD", "L1div beat", "BC ours", "BeatAlign beat_v1_corrected", "acceleration", "jerk", "range of motion",
-    "speech-hands correlation",
+    "speech-hands correlation", "speech-mouth correlation",
 )  # fmt: skip
+CONTROLLED = ("speech-hands correlation", "speech-mouth correlation", "BC ours")  # shown with other audio too
 STEPS = (5, 10, 25, 50, 0)  # 0: all of the training's, by DDPM as published
 HANDS = ("LeftHand", "RightHand")
 PER_S = 10.0  # of motion: what the cost is told for
@@ -129,13 +130,27 @@ def table(args: argparse.Namespace) -> None:
             rows.append(_row("ground truth (FGD of its halves)", result, "ground truth"))
         label = name if name == "prosody" else f"{name}, {cost[name]:.2f} s"
         rows.append(_row(label, result, "generated"))
-    print_rows(["", *COLUMNS, "with other audio", "BC ours, other audio"], rows)
+        rows[-1].append(_jaws(args.output, name, recordings))
+    rows[0].append("1")
+    print_rows(["", *COLUMNS, *(f"{column}, other audio" for column in CONTROLLED), "jaw with the truth's"], rows)
 
 
 def _row(label: str, result: dict[str, dict[str, str]], row: str) -> list[str]:
     own, other = result[row], result.get(f"{row}, other audio", {})
-    values = [shown(own.get(column)) for column in COLUMNS]
-    return [label, *values, shown(other.get("speech-hands correlation")), shown(other.get("BC ours"))]
+    return [label, *(shown(own.get(column)) for column in COLUMNS), *(shown(other.get(name)) for name in CONTROLLED)]
+
+
+def _jaws(out: Path, name: str, recordings: Sequence[Recording]) -> str:
+    """Mean correlation of the jaw's opening with the true one, frame by frame."""
+    found = []
+    for recording in recordings:
+        made, true = (Motion.load(out / kind / f"{recording.name}.npz") for kind in (name, "truth"))
+        made = made.resampled(true.fps)
+        if made.expression is None or true.expression is None:
+            return "–"
+        frames, jaw = min(len(made), len(true)), expression_index("jawOpen")
+        found.append(np.corrcoef(made.expression[:frames, jaw], true.expression[:frames, jaw])[0, 1])
+    return f"{np.mean(found):.3f}"
 
 
 def steps(args: argparse.Namespace) -> None:
@@ -143,13 +158,17 @@ def steps(args: argparse.Namespace) -> None:
     recordings = recordings[:: args.every]
     references(dataset, recordings, args.output)
     rows = []
-    for count in STEPS:
+    for count in (*STEPS, -25):  # the last with steps even in t, as DPM-Solver++ has them unless told otherwise
         pipeline = load_gesture_model(args.model, "dpm++" if count else "ddpm")
+        if count < 0:
+            even = {"use_lu_lambdas": False, "timestep_spacing": "trailing"}
+            pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **even)
         total = int(pipeline.scheduler.config.num_train_timesteps)
-        name = f"steps_{count or total}"
+        count, way = abs(count), " even in t" if count < 0 else ""
+        name = f"steps_{count or total}{way.replace(' ', '_')}"
         cost = make(pipeline, dataset, recordings, args.output / name, steps=count or total)
         result = evaluated(args.output, name, args.jobs)["generated"]
-        sampler = f"{count} of DPM-Solver++" if count else f"{total} of DDPM"
+        sampler = f"{count} of DPM-Solver++{way}" if count else f"{total} of DDPM"
         rows.append([sampler, *(shown(result.get(column)) for column in COLUMNS), f"{cost:.2f}"])
     print_rows(["steps", *COLUMNS, "CPU s for 10 s"], rows)
 
