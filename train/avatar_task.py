@@ -238,13 +238,15 @@ class AvatarTask(Task):
         pipeline = self.pipeline
         kinds = [conditions.KINDS[number] for number in batch["kind"].tolist()]
         keep, count = batch["keep_reference"], len(kinds)
-        given: dict[str, Any] = {"keep_reference": keep, "temporal": self.stage == 2, "heatmaps": self.uses_heatmaps}
+        given: dict[str, Any] = {"temporal": self.stage == 2, "heatmaps": self.uses_heatmaps}
         given["pose"] = pipeline.pose_encoder(batch["pose"].float() / 255, kinds)
         # 1. The reference net: nothing is kept for gradients where it is frozen
         with contextlib.nullcontext() if self.trains_reference else torch.no_grad():
-            skeleton = pipeline.pose_encoder(batch["reference_pose"].float() / 255, "reference")
-            photo = self._latents(batch, "reference_latents", "reference")
-            given["reference"] = pipeline.reference_net(photo, skeleton)
+            # A dropped reference is no reference; every process must reach the weights that are trained.
+            if self.trains_reference or bool(keep.any()):
+                skeleton = pipeline.pose_encoder(batch["reference_pose"].float() / 255, "reference")
+                photo = self._latents(batch, "reference_latents", "reference")
+                given |= {"reference": pipeline.reference_net(photo, skeleton), "keep_reference": keep}
             if self.stage == 2 and "keep_motion" in batch:
                 before = self._latents(batch, "motion_latents", "motion_frames").transpose(1, 2).flatten(0, 1)
                 given["motion"] = pipeline.unet.motion_maps(pipeline.reference_net(before), count)

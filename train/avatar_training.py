@@ -58,6 +58,9 @@ class AvatarConfig:
     stable_diffusion: str | None = None  # folder or hub id whose weights new U-Net and reference net start from
     motion_adapter: str | None = None  # folder or hub id of AnimateDiff's
     vae: str | None = None  # folder of another autoencoder for new weights, such as train/autoencoder.py's
+    reference_start: str = (
+        "own"  # own weights; unet: a copy of the U-Net's, as published; for U-Nets trained before it
+    )
     data: DataConfig = field(default_factory=DataConfig)
     conditions: ConditionConfig = field(default_factory=ConditionConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
@@ -73,6 +76,8 @@ class AvatarConfig:
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
             raise ValueError(f"stage must be 1 or 2, got {self.stage}")
+        if self.reference_start not in ("own", "unet"):
+            raise ValueError(f"reference_start must be own or unet, got {self.reference_start!r}")
         if not self.data.folders:
             raise ValueError("data.folders is not set; pass data.folders=[FOLDER], made by train/prepare.py")
 
@@ -138,6 +143,8 @@ def starting_pipeline(config: AvatarConfig) -> AvatarPipeline:
         pipeline = load_pipeline(config.model)
     if new and not config.motion_adapter:
         _silence_motion(pipeline.unet)
+    if config.reference_start == "unet":
+        start_reference(pipeline)
     changes: dict[str, Any] = {}
     if config.noise.prediction_type is not None:
         changes["prediction_type"] = config.noise.prediction_type
@@ -155,6 +162,22 @@ def starting_pipeline(config: AvatarConfig) -> AvatarPipeline:
         pipeline.register_to_config(window=config.frames, motion_frames=motion)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+@torch.no_grad()
+def start_reference(pipeline: AvatarPipeline) -> None:
+    """The reference net begins as the U-Net (AnimateAnyone, §3.2): its features are then what attention knows already.
+
+    Of the U-Net's input it has the channels of clean latents: the prior's, where there is one.
+    """
+    unet, own = pipeline.unet.state_dict(), pipeline.reference_net.state_dict()
+    channels = own["conv_in.weight"].shape[1]
+    for name, tensor in own.items():
+        source = unet.get(name)
+        if name == "conv_in.weight" and source is not None:
+            source = source[:, -channels:]
+        if source is not None and source.shape == tensor.shape:
+            tensor.copy_(source)
 
 
 def _silence_motion(unet: nn.Module) -> None:

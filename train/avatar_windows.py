@@ -262,7 +262,8 @@ class AvatarWindows(Dataset):
         return self.cache.own_latents(clip, places)
 
     def _drop(self, name: str, drops: dict[str, float]) -> bool:
-        return self.dropping and drops[name] < getattr(self.drawn, f"drop_{name}")
+        rate = getattr(self.drawn, f"drop_{name}")
+        return rate == 1 or (self.dropping and drops[name] < rate)  # what is never learned is not validated on
 
     def _reference(self, clip: Clip, at: float) -> int:
         """A frame to be the photo: any with shoulders in view, or one of those whose prior is cached."""

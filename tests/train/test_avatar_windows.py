@@ -95,8 +95,10 @@ def test_conditions_are_drawn_and_dropped_with_their_rates(numbered):
         kind = conditions.KINDS[int(item["kind"])]
         still = all(torch.equal(item["pose"][:, 0], item["pose"][:, k]) for k in range(4))
         assert still == (kind in ("box", "none")) and bool(item["pose"].any()) == (kind != "none")
-    whole = draws(windows(numbered, shape, dropping=False, drop_reference=1.0, drop_audio=1.0), 10)
+    whole = draws(windows(numbered, shape, dropping=False, drop_reference=0.99, drop_audio=0.99), 10)
     assert all(item["keep_reference"] and item["keep_audio"] for item in whole)
+    never = draws(windows(numbered, shape, dropping=False, drop_reference=1.0), 3)
+    assert not any(item["keep_reference"] for item in never)
 
 
 def test_pictures_are_given_where_no_latents_were_prepared(tmp_path):

@@ -20,10 +20,19 @@ from safetensors.torch import load_file
 from torch.utils.data import default_collate
 
 from avatar import latents
+from avatar.build import load_pipeline
 from avatar.data.shards import ShardFolder, ShardWriter
 from avatar.pipeline import AvatarPipeline
 from train.avatar_task import GROUPS, STAGES, AvatarTask, LossConfig, NoiseConfig, parameter_groups
-from train.avatar_training import AvatarConfig, check_latents, main, starting_pipeline, trained_groups, window_shape
+from train.avatar_training import (
+    AvatarConfig,
+    check_latents,
+    main,
+    start_reference,
+    starting_pipeline,
+    trained_groups,
+    window_shape,
+)
 from train.avatar_windows import AvatarWindows
 from train.batches import Sampled
 from train.config import load_config
@@ -314,6 +323,7 @@ def test_a_perfect_prediction_has_no_loss_from_clip_or_prior(share, batch, monke
         ("crop=12", "crop must be a multiple of 8"),
         ("losses.sure=2", "losses.sure 0 to 1"),
         ("vae=nowhere", "no config.json"),
+        ("reference_start=vae", "own or unet"),
     ],
 )
 def test_what_cannot_be_trained_is_one_line(change, message, data, tmp_path, capsys):
@@ -327,6 +337,16 @@ def test_what_cannot_be_trained_is_one_line(change, message, data, tmp_path, cap
     assert main(arguments(1, data, tmp_path / "run", *change.split())) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and message in error
+
+
+def test_the_reference_net_begins_as_the_unet():
+    torch.manual_seed(0)
+    pipeline = load_pipeline(ROOT / "configs" / "model_tiny.yaml")
+    start_reference(pipeline)
+    unet, own = pipeline.unet.state_dict(), pipeline.reference_net.state_dict()
+    shared = [name for name in own if name in unet and own[name].shape == unet[name].shape]
+    assert len(shared) >= len(own) - 1 and all(torch.equal(own[name], unet[name]) for name in shared)
+    assert torch.equal(own["conv_in.weight"], unet["conv_in.weight"][:, -own["conv_in.weight"].shape[1] :])
 
 
 def test_the_script_is_not_taken_for_the_package(tmp_path):
