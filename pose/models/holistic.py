@@ -124,10 +124,8 @@ class HolisticDiffusion(GestureDenoiser):
         clean = [out(part) for out, part in zip(self.pose_out.values(), features, strict=True)]
         if self.guess is not None:
             heard = zip(condition.guess[::2], condition.guess[1::2], strict=True)
-            guesses = [
-                self.guess[task](part, timestep, condition.style, *of)
-                for (task, part), of in zip(parts.items(), heard, strict=True)
-            ]
+            each = zip(self.guess.values(), parts.values(), heard, strict=True)
+            guesses = [guess(part, timestep, condition.style, *of) for guess, part, of in each]
             clean = [own + guess for own, guess in zip(clean, guesses, strict=True)]
         return torch.cat(clean, -1)
 
