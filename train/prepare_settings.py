@@ -96,7 +96,7 @@ class SoundConfig:
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """Which clips validate. Sources are never divided."""
+    """Which clips validate. Sources are never divided, but where there is one alone: its last clips validate."""
 
     val_share: float = 0.05
     val_names: tuple[str, ...] = ()  # sources whose path holds one of these validate, and no others

@@ -37,6 +37,8 @@ def split_of(sources: Sequence[str], config: SplitConfig) -> dict[str, str]:
         chosen = {min(places, key=lambda group: places[group])}
     if len(chosen) == len(places) and len(places) > 1:
         chosen.remove(max(places, key=lambda group: places[group]))
+    if len(places) == 1:
+        chosen = set()  # all there is; `clip_rows` holds its end out
     return {source: "val" if group in chosen else "train" for source, group in groups.items()}
 
 
@@ -70,6 +72,10 @@ def clip_rows(
                     "summary": {name: value for name, value in summary.items() if name not in ("clips", "refused")},
                 }
             )
+    if len({row["source"] for row in rows}) == 1 and config.split.val_share and not config.split.val_names:
+        held = max(1, round(config.split.val_share * len(rows))) if len(rows) > 1 else 0
+        for row in rows[len(rows) - held :]:  # of one video alone, its end
+            row["split"] = "val"
     return rows
 
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from pose.keypoints import COUNT, FACE, HANDS, Keypoints
+from train.prepare_media import Media
 from train.prepare_report import joined, kind_of
-from train.prepare_settings import CropConfig, FilterConfig, SplitConfig, TrackConfig
-from train.prepare_shards import split_of
+from train.prepare_settings import CropConfig, FilterConfig, PrepareConfig, SplitConfig, TrackConfig
+from train.prepare_shards import clip_rows, split_of
+from train.prepare_stages import Track
 from train.prepare_tracks import (
     OVAL,
     Faces,
@@ -222,8 +224,28 @@ def test_splits_depend_on_names_only():
     folders = split_of(names, SplitConfig(val_share=0.2, by="folder"))
     assert all(folders[a] == folders[b] for a in names[:20] for b in names if a.split("/")[0] == b.split("/")[0])
     assert sorted(split_of(["a", "b"], SplitConfig(val_share=0.001)).values()) == ["train", "val"]
-    assert split_of(["a"], SplitConfig(val_share=0.5)) == {"a": "train"} or split_of(["a"], SplitConfig(val_share=0.5))
+    assert split_of(["a"], SplitConfig(val_share=0.999)) == {"a": "train"}
     assert split_of(["x/ann1", "x/bob1"], SplitConfig(val_names=("bob",))) == {"x/ann1": "train", "x/bob1": "val"}
+
+
+@pytest.mark.parametrize("share,held", [(0.05, 1), (0.4, 4), (0.0, 0)])
+def test_the_end_of_a_single_video_validates(share, held):
+    """A person's one video must give something to validate on, or nobody could be fine-tuned with it."""
+    config = PrepareConfig(split=SplitConfig(val_share=share))
+    clips = [{"start": 100 * k, "stop": 100 * k + 100, "measures": {}} for k in range(10)]
+    summary = {
+        "clips": clips,
+        "refused": [],
+        "sound": {"key": "", "reason": "", "measures": {}},
+        "crop": {"size": [64, 64]},
+    }
+    tracks = [(Track(name, "", Media(40.0, 64, 64, False), 0, 0.0, 1000, ()), summary) for name in ("me.mp4", "b.mp4")]
+    rows = clip_rows(tracks[:1], split_of(["me.mp4"], config.split), config)
+    assert [row["split"] for row in rows] == ["train"] * (10 - held) + ["val"] * held
+    both = clip_rows(tracks, {"me.mp4": "val", "b.mp4": "train"}, config)
+    assert [row["split"] for row in both] == ["train"] * 10 + ["val"] * 10
+    alone = clip_rows([(tracks[0][0], summary | {"clips": clips[:1]})], {"me.mp4": "train"}, config)
+    assert alone[0]["split"] == "train"
 
 
 def test_reasons_are_counted_without_their_numbers():
