@@ -98,6 +98,9 @@ class HolisticDiffusion(GestureDenoiser):
         """(…, P) to {task: (…, G or X)}: for losses by task."""
         return dict(zip(self.config.tasks, vectors.split(self.dims, -1), strict=True))
 
+    def _guesses(self) -> list[GaussianGuess]:
+        return [each for each in (self.guess or {}).values() if isinstance(each, GaussianGuess)]
+
     def condition(self, *, speech: Tensor, seed: Tensor | None = None, style: Tensor | None = None) -> Condition:
         """`frames` hold the tasks along the width: (B, F, T · speech_width)."""
         speech, style = self.checked_features(speech), self.checked_style(style, speech)
@@ -105,9 +108,7 @@ class HolisticDiffusion(GestureDenoiser):
         said = style * keep_mask(style, self.config.style_dropout, self.training)
         sound = self.speech(speech[:, self.config.seed_frames :])
         frames = [torch.cat([self.seed[task](part), sound], 1) for task, part in seeds.items()]
-        guess: tuple[Tensor, ...] = ()
-        if self.guess is not None:
-            guess = tuple(part for each in self.guess.values() for part in each.condition(speech))
+        guess = tuple(part for each in self._guesses() for part in each.condition(speech))
         return Condition(torch.cat(frames, -1), self.style(said), said, guess)
 
     def null_condition(self, *, speech: Tensor, seed: Tensor | None = None) -> Condition:
@@ -122,11 +123,10 @@ class HolisticDiffusion(GestureDenoiser):
         tokens = torch.cat([self.pose_in[task](part) for task, part in parts.items()])
         features = self.trunk(clip, [tokens, frames]).chunk(tasks)
         clean = [out(part) for out, part in zip(self.pose_out.values(), features, strict=True)]
-        if self.guess is not None:
+        if guesses := self._guesses():
             heard = zip(condition.guess[::2], condition.guess[1::2], strict=True)
-            each = zip(self.guess.values(), parts.values(), heard, strict=True)
-            guesses = [guess(part, timestep, condition.style, *of) for guess, part, of in each]
-            clean = [own + guess for own, guess in zip(clean, guesses, strict=True)]
+            each = zip(clean, guesses, parts.values(), heard, strict=True)
+            clean = [own + guess(part, timestep, condition.style, *of) for own, guess, part, of in each]
         return torch.cat(clean, -1)
 
 

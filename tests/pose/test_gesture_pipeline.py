@@ -232,7 +232,7 @@ class TestSeams:
         assert len(smooth) == FRAMES
 
         def jerk(result):
-            return np.abs(np.diff(array(result), n=3, axis=0)).mean()
+            return np.abs(np.diff(result.rotations, n=3, axis=0)).mean()
 
         assert jerk(smooth) < 0.3 * jerk(rough)
         streamed = Motion.concatenated(list(pipeline.stream(speech(20.0), smooth=True)))
