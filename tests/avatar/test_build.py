@@ -20,7 +20,8 @@ def test_descriptions_build(name):
     if name == "full":  # the parts that come from elsewhere, in their place random ones
         config["audio_encoder"] = {"front_end": "wav2vec2"}
         config["vae"] = yaml.safe_load((CONFIGS / "model_tiny.yaml").read_text())["vae"]
-    with torch.device("meta"):
+    elsewhere = "from" in config["audio_encoder"]  # transformers reads no weights onto meta
+    with torch.device("cpu" if elsewhere else "meta"):
         pipeline = build_pipeline(config)
     assert pipeline.unet.config.in_channels == 2 * pipeline.vae.config.latent_channels + 1
     assert pipeline.audio_encoder.config.audio_dim == pipeline.unet.config.audio_dim
@@ -71,5 +72,5 @@ def test_the_autoencoder_ships_and_its_latents_are_standard():
 
 
 def test_weights_that_do_not_ship_are_named():
-    with pytest.raises(ValueError, match="it has autoencoder"):
+    with pytest.raises(ValueError, match="it has .*autoencoder"):
         located("shipped:autoencodr")

@@ -92,6 +92,11 @@ def test_every_file_and_preset_loads(system):
         load_config(GestureConfig, path, changes[1:])
 
 
+def test_default_gesture_experiment_loads():
+    config = load_config(GestureConfig, CONFIGS / "gesture_default.yaml", ["data.folder=somewhere"])
+    assert (config.system, config.small, config.data.feature_set) == ("holistic", True, "acoustic_phones")
+
+
 def test_codec_file_loads():
     for changes in ([], ["preset=small"]):
         assert load_config(CodecConfig, CONFIGS / "gesture_codec.yaml", [*changes, "data.folder=x"]).frames == 34
