@@ -30,6 +30,7 @@ import torch
 from diffusers import DDPMScheduler
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils import logging
 from torch import Tensor
 
 from pose.models.speech_encoders import band_levels
@@ -93,12 +94,16 @@ class StrictModel(ModelMixin, ConfigMixin):
     def from_pretrained(cls, path: str | os.PathLike[str], **kwargs: Any) -> Any:
         wants_info = kwargs.pop("output_loading_info", False)
         kwargs["use_safetensors"] = True  # a pickle can run any code on loading
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # what does not fit is said below
         try:
             model, info = super().from_pretrained(path, output_loading_info=True, **kwargs)
         except OSError as error:
             raise ValueError(
                 f"no {cls.__name__} in {str(path)!r}: it needs config.json and safetensors ({error})"
             ) from error
+        finally:
+            logging.set_verbosity(verbosity)
         wrong = [
             f"{kind}: {', '.join(sorted(info[f'{kind}_keys'])[:8])}"
             for kind in ("missing", "unexpected")
@@ -106,7 +111,8 @@ class StrictModel(ModelMixin, ConfigMixin):
         ]
         if wrong:
             raise ValueError(
-                f"the weights in {str(path)!r} do not fit {cls.__name__} as configured: {'; '.join(wrong)}"
+                f"the weights in {str(path)!r} do not fit {cls.__name__} as configured ({'; '.join(wrong)}): train "
+                "the model again, or use the version that it was trained with"
             )
         return (model, info) if wants_info else model
 

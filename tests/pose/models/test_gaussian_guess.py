@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pose.models.diff_gesture import DiffGesture
 from pose.models.diffuse_style import DiffuseStyleGesture
@@ -153,6 +154,16 @@ def test_new_network_of_the_noise_samples_the_data_s_covariance(tmp_path):
     true = windows(64, 3)
     assert 0.8 < made.std() / true.std() < 1.2
     assert 0.8 < made.diff(dim=1).std() / true.diff(dim=1).std() < 1.25
+
+
+def test_weights_from_before_speech_was_heard_are_refused_in_one_line(tmp_path, capfd):
+    model = DiffuseStyleGesture.small(WIDTH, 3, 1, frames=FRAMES, seed_frames=4, width=32, layers=1, axes=4)
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    save_file({name: value for name, value in load_file(path).items() if "pace" not in name}, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"missing: guess\.pace\): train the model again"):
+        DiffuseStyleGesture.from_pretrained(tmp_path)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_guess_of_a_model_of_the_noise_needs_v():
