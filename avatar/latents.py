@@ -131,6 +131,20 @@ def decode(
     return torch.cat(images)
 
 
+def decode_beside(
+    vae: Autoencoder,
+    latents: Tensor,  # (N, C, h, w) scaled
+    known: tuple[Tensor, Tensor] | None,  # latents (N, C, h, w) of pictures (N, 3, H, W) that `latents` differ from
+    device: torch.device | None = None,
+) -> Tensor:
+    """Pictures plus what decoding says was changed in them (N, 3, H, W), float32 on the CPU: what the autoencoder
+    loses of them, grain and sharp edges, is kept. Without `known`, plain decoding."""
+    decoded = decode(vae, latents, device).cpu()
+    if known is None:
+        return decoded
+    return (known[1].float().cpu() + decoded - decode(vae, known[0], device).cpu()).clamp(0, 1)
+
+
 def doubt(confidence: Tensor, vae: Autoencoder) -> Tensor:
     """The U-Net's mask channel: 1 - confidence (N, 1, H, W), averaged over each latent cell, (N, 1, h, w)."""
     return 1 - F.avg_pool2d(confidence.float(), spatial_factor(vae))

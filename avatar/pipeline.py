@@ -275,7 +275,11 @@ class AvatarPipeline(DiffusionPipeline):
                     before = before[:, :, max(0, before.shape[2] - self.config.motion_frames) :]
                     self._offload()
                     # 6. Decode
-                    generated = latents.decode(self.vae, clean[0].transpose(0, 1), self._execution_device)
+                    beside = None  # a prior that is added to keeps its grain, where it is shown at all
+                    if self.unet.config.prior_residual and prior and shown and settings.mouth == "prior":
+                        beside = prior.latents[0].transpose(0, 1), shown.frames[:: settings.frame_stride]
+                    made = clean[0].transpose(0, 1)
+                    generated = latents.decode_beside(self.vae, made, beside, self._execution_device)
                     self._offload()
                 # 7. Composite with the prior, and fill the frames between
                 yield from compositor.add(generated, shown)

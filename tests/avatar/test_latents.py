@@ -65,3 +65,15 @@ def test_a_saved_autoencoder_loads_without_a_warning(tmp_path, capfd):
     latents.tidy_config(tmp_path)
     loaded = latents.load_autoencoder("AutoencoderTiny", tmp_path)
     assert latents.spatial_factor(loaded) == 8 and "block_out_channels" not in capfd.readouterr().err
+
+
+def test_decoding_beside_known_pictures_keeps_their_grain():
+    vae = build("tiny")
+    grain = torch.rand(1, 3, 64, 64) * 0.1 + 0.45
+    known = latents.encode(vae, grain)
+    torch.testing.assert_close(latents.decode_beside(vae, known, (known, grain)), grain)
+    changed = known.clone()
+    changed[..., :4, :] += 1
+    made = latents.decode_beside(vae, changed, (known, grain))
+    assert torch.equal(latents.decode_beside(vae, changed, None), latents.decode(vae, changed))
+    assert not torch.equal(made[:, :, :32], grain[:, :, :32])
