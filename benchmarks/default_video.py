@@ -1,7 +1,7 @@
 """Does a video model beat the prior it starts from, on people that it was not trained on?
 
     python benchmarks/default_video.py MODEL --repair REPAIR --clips CLIPS --out report/
-    python benchmarks/default_video.py MODEL … --runs 1@1 2@1 2@0.5          # steps @ strength, each a row
+    python benchmarks/default_video.py MODEL … --runs 1@0.2 2@0.5 1@1        # steps @ strength, each a row
 
 REPAIR: what train/repair.py wrote; of its validation photos, some variants are made good by the pipeline. CLIPS: what
 train/prepare.py or train/render.py wrote; of its validation clips, a stretch is made again from the first frame,
@@ -189,6 +189,8 @@ def evaluate(args: argparse.Namespace) -> str:
         kinds[f"reenactment {folder.name}"] = list(clip_samples(folder, args.frames))
     pipeline = load_pipeline(args.model, getattr(torch, args.dtype))
     pipeline.set_progress_bar_config(disable=True)
+    if args.no_reference:
+        pipeline.register_to_config(reference_guidance=0.0, audio_guidance=0.0)
     args.out.mkdir(parents=True, exist_ok=True)
     text, kept, began = [], {}, time.monotonic()
     with PersonDetector() as detector:
@@ -221,10 +223,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--repair", type=Path)
     add("--clips", type=Path, nargs="*", default=[])
     add("--out", type=Path, default=Path("report"))
-    add("--runs", nargs="+", default=["1@1"], help="STEPS@STRENGTH")
+    add("--runs", nargs="+", default=["1@0.2"], help="STEPS@STRENGTH")
     add("--variants", type=int, default=2, help="of each photo")
     add("--frames", type=int, default=24, help="of each clip")
     add("--stride", type=int, help="frame stride; None: the model's")
+    add("--no-reference", action="store_true", help="as if there were no photo to look at beside the prior")
     add("--dtype", default="bfloat16")
     add("--sheets", action=argparse.BooleanOptionalAction, default=True)
     add("--truth", action="store_true", help="a row for the truth itself")
