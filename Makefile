@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench weights clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,41 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/video_flops.py --check
 	$(BIN)/python benchmarks/video_step.py
 	$(BIN)/python benchmarks/run_time.py
+
+# Everything that ships, trained again from folders of photos, videos and speech: docs/weights.md. Hours; it resumes.
+W := out/weights
+SPACE := $(subst ,, )
+COMMA := ,
+NAMES = [$(subst $(SPACE),$(COMMA),$(strip $(HELD_OUT)))]
+VIDEO = preset=default data.folders=[$(W)/repair,$(W)/people,$(W)/videos] data.prior_folder=$(W)/prior
+
+weights: $(STAMP)
+	@test -n "$(PHOTOS)" -a -n "$(VIDEOS)" -a -n "$(SPEECH)" -a -n "$(HUMANS)" || \
+		{ echo "give folders: make weights PHOTOS=… VIDEOS=… SPEECH=… HUMANS=… HELD_OUT=\"name name\" (docs/weights.md)"; exit 2; }
+	$(BIN)/python train/autoencoder.py configs/autoencoder.yaml data.folders=[$(PHOTOS),$(VIDEOS)] \
+		data.held_out=$(NAMES) loop.output=$(W)/autoencoder
+	test -f $(W)/speech/corpus.json || $(BIN)/python train/speech_corpus.py train/speech_sentences.txt $(W)/speech --hours 4
+	$(BIN)/python train/audio_encoder.py configs/audio_encoder.yaml data.folders=[$(W)/speech] loop.output=$(W)/audio
+	$(BIN)/python train/speech_labels.py $(W)/audio/best $(W)/people_speech $(SPEECH)
+	$(BIN)/python train/audio_encoder.py configs/audio_encoder.yaml preset=people start=$(W)/audio/best \
+		data.folders=[$(W)/speech,$(W)/people_speech] loop.output=$(W)/audio_people
+	$(BIN)/python train/procedural.py $(SPEECH) $(W)/gestures --speakers 24
+	$(BIN)/python train/fgd.py configs/fgd.yaml data.folder=$(W)/gestures label=rhetor-procedural loop.steps=3000 \
+		loop.output=$(W)/fgd
+	$(BIN)/python train/gesture.py configs/gesture_default.yaml data.folder=$(W)/gestures loop.output=$(W)/gesture
+	$(BIN)/python train/render.py $(HUMANS) $(W)/people --people 32 --seconds 2 --speech $(SPEECH) --seed 1 \
+		audio=configs/model_default.yaml
+	$(BIN)/python train/prepare.py $(VIDEOS) $(W)/videos vae=null split.val_names=$(NAMES)
+	$(BIN)/python train/repair.py $(PHOTOS) $(W)/repair --variants 12 --vae $(W)/autoencoder/best \
+		--held-out $(HELD_OUT)
+	$(BIN)/python -m train.avatar_prior $(W)/people $(W)/videos --photos 2 --folder $(W)/prior
+	$(BIN)/python train/avatar.py configs/avatar_stage1.yaml $(VIDEO) train=[basic,pose] conditions.drop_reference=1 \
+		vae=$(W)/autoencoder/best loop.output=$(W)/avatar_begin loop.steps=4000
+	$(BIN)/python train/avatar.py configs/avatar_stage1.yaml $(VIDEO) model=$(W)/avatar_begin/best reference_start=unet \
+		loop.output=$(W)/avatar_stage1 loop.steps=4000
+	$(BIN)/python train/avatar.py configs/avatar_stage2.yaml $(VIDEO) model=$(W)/avatar_stage1/best \
+		loop.output=$(W)/avatar_stage2 loop.steps=4000
+	$(BIN)/python benchmarks/default_video.py $(W)/avatar_stage2/best --repair $(W)/repair --clips $(W)/videos --out $(W)/report
 
 clean:
 	rm -rf $(VENV) out build *.egg-info
