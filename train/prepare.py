@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="choices as YAML (configs/prepare.yaml)")
     parser.add_argument("--processes", type=int, default=1, help="how many work at a time, about 1 GB each (1)")
     parser.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster instead: auto, local, or ray://HOST:10001")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # key=value may stand behind the options, too
     began = time.monotonic()
     try:
         from train.config import load_config

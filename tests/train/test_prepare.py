@@ -228,7 +228,7 @@ def test_wrong_settings_are_refused_in_one_line(tmp_path, capsys):
         ("vae=nowhere", "holds no autoencoder"),
         ("split.by=colour", "file or folder"),
     ):
-        assert main([str(tmp_path), str(tmp_path / "out"), "audio=null", "vae=null", change]) == 2
+        assert main([str(tmp_path), str(tmp_path / "out"), "audio=null", "--processes", "1", "vae=null", change]) == 2
         said = capsys.readouterr().err
         assert message in said and said.count("\n") == 1, change
 
