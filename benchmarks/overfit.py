@@ -2,6 +2,7 @@
 
     python benchmarks/overfit.py DATA OUT --other another.wav
     python benchmarks/overfit.py DATA OUT --other another.wav --minutes 5      stops then; the same again goes on
+    python benchmarks/overfit.py DATA OUT --other another.wav --set crop=16    parts of 128 pixels, mouths most often
 
 DATA is a folder of train/prepare.py with latents and audio states, of which the longest clip with sound is taken.
 OUT gets clip/ (that clip alone), stage1/, stage2/, report.md and sheet.png. Measured, on the training clip itself:
@@ -70,7 +71,7 @@ def train_stage(stage: int, out: Path, args: argparse.Namespace, until: float) -
         f"data.folders=[{out / 'clip'}]", "data.validation=train", *start, f"loop.output={out / f'stage{stage}'}",
         f"loop.steps={steps}", f"loop.batch_size={(args.batch1, args.batch2)[stage - 1]}", "loop.learning_rate=1e-3",
         "loop.warmup=20", "loop.checkpoint_every=50", "loop.validation_batches=1", "loop.videos=0", "loop.ema=0.98",
-        "loop.keep_last=1", "data.prior_photos=1", f"conditions.drop_prior={args.drop_prior}",
+        "loop.keep_last=1", "data.prior_photos=1", "crop=null", f"conditions.drop_prior={args.drop_prior}",
         f"conditions.hide_mouth={args.hide_mouth}", *([f"frames={args.frames}"] if stage == 2 else []), *args.set,
     ]  # fmt: skip
     try:
