@@ -83,6 +83,7 @@ class GestureConfig:
     uncertainty_rate: float = 1.0  # how many times faster than the network; see UncertaintyWeights
     speed_weight: float = 0.0  # ours: adds speed_loss to models of the clean sample
     velocity_loss: bool = False  # ours: weighs models of the noise by their error in v (Salimans and Ho 2022)
+    emphasis: float = 1.0  # ours: how much more than it is heard the pace of the Gaussian guess follows speech
     seed_drop: float = 0.1  # ours: share of batches without any seed, as a recording begins
     steps: int | None = 8  # of sampling, saved with the pipeline; ours: a second for 10 s. None: all of the training
     guidance: float = 1.0  # γ, saved with the pipeline
@@ -187,7 +188,7 @@ class GestureTask(Task):
 
     def estimate(self) -> bool:
         if self.model.config.axes:
-            fit_guess(self.model, self.windows, self.codec)
+            fit_guess(self.model, self.windows, self.codec, self.config.emphasis)
         return bool(self.model.config.axes)
 
     def train(self, mode: bool = True) -> GestureTask:

@@ -18,13 +18,17 @@ from train.windows import GestureWindows
 WINDOWS = 1024  # that the statistics are taken from: covariances of a hundred axes want no more
 RIDGES = (1e1, 1e2, 1e3, 1e4, 1e5, 1e6)  # that the penalty of regressions is chosen from, on clips left out
 LEFT_OUT = 4  # every fourth clip
-REGRESSED = 256  # windows that regressions are taken from: neighbours overlap
+REGRESSED = 20_000  # frames that regressions are taken from: neighbours say the same
 STILL = 0.1  # of the mean speed: slower is as good as still
 
 
 @torch.no_grad()
-def fit_guess(model: GestureDenoiser, windows: GestureWindows, codec: MotionCodec | None) -> None:
+def fit_guess(
+    model: GestureDenoiser, windows: GestureWindows, codec: MotionCodec | None, emphasis: float = 1.0
+) -> None:
     """Set the statistics of the model's guesses, and its first layer to the principal axes where it is alone.
+
+    `emphasis`: how much more than it is heard the pace follows speech; regression makes it follow too little.
 
     ValueError when the model has no guess.
     """
@@ -51,13 +55,16 @@ def fit_guess(model: GestureDenoiser, windows: GestureWindows, codec: MotionCode
         for part, found in zip(vectors.split(sizes, -1), parts, strict=True):
             found.append(part)
     for guess, found, first in zip(guesses, parts, firsts, strict=True):
-        set_guess(guess, torch.stack(found), torch.stack(styles), torch.stack(speech), torch.tensor(clips))
+        about = torch.stack(styles), torch.stack(speech), torch.tensor(clips)
+        set_guess(guess, torch.stack(found), *about, emphasis)
         if first is not None:
             _set_first(first, guess)
 
 
 @torch.no_grad()
-def set_guess(guess: GaussianGuess, windows: Tensor, styles: Tensor, speech: Tensor, clips: Tensor) -> None:
+def set_guess(
+    guess: GaussianGuess, windows: Tensor, styles: Tensor, speech: Tensor, clips: Tensor, emphasis: float = 1.0
+) -> None:
     """Fit one guess to windows (W, F, P), what is said of them (W, K), their speech (W, F, A) and clips (W,)."""
     # 1. Axes of poses and of speech
     flat, frames = windows.flatten(0, 1), windows.shape[1]
@@ -77,7 +84,7 @@ def set_guess(guess: GaussianGuess, windows: Tensor, styles: Tensor, speech: Ten
         guess.shift.copy_(solve @ values.mean(1))
         values = values - (styles @ guess.shift)[:, None]
     heard = guess.context_of(speech)
-    some = slice(None, None, max(1, len(values) // REGRESSED))
+    some = slice(None, None, max(1, len(values) * frames // REGRESSED))
     inputs = heard[some].flatten(0, 1)
     number = clips[some].unique(return_inverse=True)[1].to(values.device)  # of the clips that are there
     left_out = (number % LEFT_OUT == LEFT_OUT - 1)[:, None].expand(-1, frames).flatten()
@@ -87,7 +94,7 @@ def set_guess(guess: GaussianGuess, windows: Tensor, styles: Tensor, speech: Ten
     speed = torch.gradient(values[some], dim=1)[0].norm(dim=-1)
     speed = (speed / speed.mean() + STILL).log()
     speed = speed - speed.mean(1, keepdim=True)
-    guess.pace.copy_(ridge(inputs, speed.flatten()[:, None], left_out)[:, 0])
+    guess.pace.copy_(emphasis * ridge(inputs, speed.flatten()[:, None], left_out)[:, 0])
     # 4. Variances in its cosines. What stands still differs between people in other joints than those that move: each
     # cosine has its own axes.
     values = warped_cosines(heard @ guess.pace) @ values

@@ -29,7 +29,7 @@ def band_levels(waveform: Tensor, frames: int) -> Tensor:
     frequency = torch.linspace(0, 8000, power.shape[-1], device=waveform.device)
     mel = torch.log1p(frequency / 700)  # O'Shaughnessy 1987, but for a factor
     band = (mel / mel[-1] * BANDS).long().clamp(max=BANDS - 1)
-    sums = power.new_zeros(*power.shape[:2], BANDS).index_add(2, band, power)
+    sums = power @ F.one_hot(band, BANDS).to(power)
     return F.adaptive_avg_pool1d((sums + _QUIET).log().transpose(1, 2), frames).transpose(1, 2)
 
 
