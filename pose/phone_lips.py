@@ -70,8 +70,8 @@ CLOSING = (-2.5, -0.5)  # logits between which the lips go from apart to closed
 EDGE_S = 0.030  # the lips need this long to part
 
 
-def _share(phones: Array, names: tuple[str, ...]) -> Double:
-    return phones[:, [PHONES.index(name) for name in names]].astype(np.float64).sum(1)
+def _share(phones: Double, names: tuple[str, ...]) -> Double:
+    return phones[:, [PHONES.index(name) for name in names]].sum(1)
 
 
 def _ramp(x: Double, low: float, high: float) -> Double:
