@@ -93,6 +93,16 @@ def test_speech_moves_the_mean_and_sets_the_pace():
     torch.testing.assert_close(times[1], warped_cosines(torch.zeros(1, FRAMES))[0])
 
 
+def test_an_emphasised_pace_is_so_much_larger_and_has_its_own_variances():
+    found, speech = talked(200, 0)
+    plain, strong = (GaussianGuess(WIDTH, WIDTH, FRAMES, 0, SCHEDULE, 2, 1) for _ in range(2))
+    for made, emphasis in ((plain, 1.0), (strong, 1.5)):
+        set_guess(made, found, torch.zeros(200, 0), speech, torch.arange(200), emphasis)
+    assert plain.pace.norm() > 0.1
+    torch.testing.assert_close(strong.pace, 1.5 * plain.pace)
+    assert not torch.allclose(strong.variance, plain.variance, rtol=1e-2)
+
+
 def test_ridge_finds_what_there_is_and_nothing_else():
     random = torch.Generator().manual_seed(0)
     inputs, left_out = torch.randn(400, 50, generator=random), torch.arange(400) % 4 == 3
