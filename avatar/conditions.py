@@ -163,12 +163,17 @@ def mouth_mask(keypoints: Keypoints, size: tuple[int, int]) -> Array:
     right, left, nose = np.moveaxis(keypoints.points[:, [*corners, NOSE_BASE]], 1, 0)  # (F, 2) each
     down = nose - (right + left) / 2
     across = (left - right) / 2
+    # Turned, the nose stands out to a side. So does the mouth, but no further, while the face goes straight down.
+    along = across / np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-3)
+    aside = (down * along).sum(-1, keepdims=True) * along
+    down = down - aside
     # In a profile the eyes draw together, and a raised head brings the nose up to them; the mouth shrinks less.
     ratio = np.linalg.norm(across, axis=-1) / np.maximum(np.linalg.norm(down, axis=-1), 1e-3)
     across = across * np.maximum(0.7 / np.maximum(ratio, 1e-3), 1.0)[:, None]
     down = down * np.maximum(ratio * 0.9, 1.0)[:, None]
     outline = np.array(MOUTH_OUTLINE, np.float32)
-    points = (right + left)[:, None] / 2 + outline[:, :1] * across[:, None] + outline[:, 1:] * down[:, None]
+    middle = (right + left) / 2 + 0.8 * aside
+    points = middle[:, None] + outline[:, :1] * across[:, None] + outline[:, 1:] * down[:, None]
     seen = keypoints.confidence[:, [*corners, NOSE_BASE]].min(1) >= KNOWN
     filled = np.zeros((len(keypoints), height, width), np.uint8)
     for frame in np.flatnonzero(seen):
