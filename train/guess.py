@@ -115,18 +115,19 @@ def ridge(inputs: Tensor, targets: Tensor, left_out: Tensor) -> Tensor:
     """
     inputs, targets = inputs.double(), targets.double()
 
-    def solved(rows: Tensor) -> list[Tensor]:
+    def solved(rows: Tensor, penalties: tuple[float, ...]) -> list[Tensor]:
         square, both = inputs[rows].T @ inputs[rows], inputs[rows].T @ targets[rows]
         eye = torch.eye(len(square), dtype=square.dtype, device=square.device)
-        return [torch.linalg.solve(square + penalty * eye, both) for penalty in RIDGES]
+        return [torch.cholesky_solve(both, torch.linalg.cholesky(square + penalty * eye)) for penalty in penalties]
 
     best = torch.zeros(inputs.shape[1], targets.shape[1], dtype=inputs.dtype, device=inputs.device)
     if not left_out.any() or left_out.all():
         return best.float()
-    errors = [(targets[left_out] - inputs[left_out] @ weights).square().mean() for weights in solved(~left_out)]
+    tried = solved(~left_out, RIDGES)
+    errors = [(targets[left_out] - inputs[left_out] @ weights).square().mean() for weights in tried]
     place = int(torch.stack(errors).argmin())
     if errors[place] < targets[left_out].square().mean():
-        best = solved(torch.ones_like(left_out))[place]
+        (best,) = solved(torch.ones_like(left_out), (RIDGES[place],))
     return best.float()
 
 

@@ -23,7 +23,7 @@ from train.gesture import main as train
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMS = {
     "diffuse_style": ["model.width=32", "model.style_width=8", "model.layers=1", "model.frames=44"],
-    "diff_gesture": ["model.width=32", "model.blocks=1"],
+    "diff_gesture": ["model.width=32", "model.blocks=1", "model.context=5"],
     "holistic": ["model.width=32", "model.layers=1", "model.frames=30", "model.seed_frames=4"],
 }
 
