@@ -74,7 +74,7 @@ class DiffGesture(GestureDenoiser):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         if axes:  # the network starts as the guess
-            nn.init.zeros_(list(self.pose_out.parameters())[-2])
+            nn.init.zeros_(self.pose_out.get_parameter("2.weight"))
 
     @classmethod
     def ted(cls) -> DiffGesture:

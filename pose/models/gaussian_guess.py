@@ -26,7 +26,6 @@ from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
 HEARD_AXES = 16  # H, by hand: more fit the training clips better and the others worse
-HEARD_S = 0.45  # to either side of a frame; strokes begin up to half a second before their stress
 FASTEST = 3.0  # of the pace over its mean, and its inverse: what is heard is never certain
 
 
@@ -57,7 +56,7 @@ class GaussianGuess(nn.Module):
         style_dim: int,
         schedule: dict[str, Any],
         speech_dim: int,
-        context: int,  # frames of speech heard to either side
+        context: int,  # frames of speech heard to either side; 0.45 s: strokes begin about so long before their stress
     ) -> None:
         super().__init__()
         axes, heard = min(axes, pose_dim), min(HEARD_AXES, speech_dim)
