@@ -53,17 +53,14 @@ def between(
     return (1 - position) * left + position * right
 
 
-def without_mouth(prior: Prior, mask: Array) -> Prior:
-    """The prior with no confidence where the mouth is hidden and the skin's mean colour in its place.
+def doubting_mouth(prior: Prior, mask: Array) -> Prior:
+    """The prior with no confidence where the mouth is left to sound: `mask` (F, H, W) of `conditions.mouth_mask`.
 
-    `mask` (F, H, W) of `conditions.mouth_mask`. Its edge is soft, inwards, so that no seam shows. The colour is what
-    corrections are measured from, which are carried to frames between: the prior's own mouth must not show through.
+    Its edge is soft, inwards, so that no seam shows.
     """
     blurred = [cv2.GaussianBlur(m, (0, 0), 1 + 0.05 * float(m.sum()) ** 0.5) for m in mask]  # ours: 5 px at 80 x 80
     soft = torch.from_numpy(np.clip(2 * np.stack(blurred) - 1, 0, 1))[:, None].to(prior.frames.device)
-    skin = (prior.frames * soft).sum((2, 3)) / soft.sum((2, 3)).clamp(min=1e-6)  # (F, 3)
-    frames = torch.lerp(prior.frames.float(), skin[:, :, None, None].float(), soft)
-    return Prior(frames, prior.confidence * (1 - soft))
+    return Prior(prior.frames, prior.confidence * (1 - soft))
 
 
 class Compositor:

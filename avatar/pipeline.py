@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avatar import conditions, latents
-from avatar.composite import Compositor, without_mouth
+from avatar.composite import Compositor, doubting_mouth
 from avatar.models.audio_encoder import AudioEncoder, Waveform
 from avatar.models.identity import IdentityEncoder
 from avatar.models.pose_encoder import PoseEncoder
@@ -160,7 +160,7 @@ class AvatarPipeline(DiffusionPipeline):
         guidance: Guidance | None = None,
         frame_stride: int | None = None,  # generate every k-th frame and carry its correction to those between
         composite: bool = True,  # keep the prior where it is sure
-        mouth: str | None = None,  # "sound": the prior is not told about the mouth; "prior": it is. None: the config's
+        mouth: str | None = None,  # "sound": the prior's is at rest (`still_mouth`); "prior": it talks. None: config's
         generator: torch.Generator | None = None,
         attention_backend: str | None = None,  # native, flash, xformers, sage: diffusers' names
         on_progress: Callable[[Progress], None] | None = None,
@@ -175,7 +175,7 @@ class AvatarPipeline(DiffusionPipeline):
         condition = condition or ("box" if keypoints is None else "body")
         if mouth == "sound" and (audio is None or keypoints is None):
             raise ValueError(
-                "mouth 'sound' hides the prior's mouth where the keypoints say and draws it from sound; pass audio "
+                "mouth 'sound' doubts the prior's mouth where the keypoints say and draws it from sound; pass audio "
                 "and keypoints, or mouth='prior'"
             )
         if mouth is None:
@@ -275,8 +275,8 @@ class AvatarPipeline(DiffusionPipeline):
                     before = before[:, :, max(0, before.shape[2] - self.config.motion_frames) :]
                     self._offload()
                     # 6. Decode
-                    beside = None  # a prior that is added to keeps its grain, where it is shown at all
-                    if self.unet.config.prior_residual and prior and shown and settings.mouth == "prior":
+                    beside = None  # a prior that is added to keeps its grain
+                    if self.unet.config.prior_residual and prior and shown:
                         beside = prior.latents[0].transpose(0, 1), shown.frames[:: settings.frame_stride]
                     made = clean[0].transpose(0, 1)
                     generated = latents.decode_beside(self.vae, made, beside, self._execution_device)
@@ -311,7 +311,7 @@ class AvatarPipeline(DiffusionPipeline):
     def encode_prior(self, piece: Piece, settings: Settings) -> tuple[PriorLatents | None, Prior | None]:
         """Latents of the prior's frames that are generated and how far to doubt them, and the prior to composite with.
 
-        Where sound is to say the mouth, both know nothing of it.
+        Where sound is to say the mouth, neither is sure of it.
         """
         if piece.prior is None:
             return None, None
@@ -322,8 +322,8 @@ class AvatarPipeline(DiffusionPipeline):
             drawn = piece.keypoints[slice(None, None, stride)]
             hidden = conditions.mouth_mask(drawn, (encoded.shape[2], encoded.shape[3]))
             cells = torch.from_numpy(hidden)[:, None].to(encoded.device)
-            encoded, doubt = encoded * (1 - cells), torch.maximum(doubt, cells)
-            shown = without_mouth(shown, conditions.mouth_mask(piece.keypoints, piece.keypoints.size))
+            doubt = torch.maximum(doubt, cells)
+            shown = doubting_mouth(shown, conditions.mouth_mask(piece.keypoints, piece.keypoints.size))
         return PriorLatents(doubt.transpose(0, 1)[None], encoded.transpose(0, 1)[None]), shown
 
     def encode_conditions(

@@ -107,8 +107,16 @@ class Synthesis:
 
         return self.retargeter.stream_driving(video_keypoints(driving, self.fps))
 
-    def priors(self, keypoints: Iterator[Keypoints], skip: int = 0) -> Iterator[tuple[Keypoints, Prior]]:
-        """The photo moved by geometry, in batches, with the keypoints that moved it; `skip` frames are left out."""
+    def priors(
+        self, keypoints: Iterator[Keypoints], skip: int = 0, still: bool = False
+    ) -> Iterator[tuple[Keypoints, Prior]]:
+        """The photo moved by geometry, in batches, with the keypoints that moved it; `skip` frames are left out.
+
+        `still`: the mouth stays the photo's own, for models that draw it from sound.
+        """
+        from avatar.still_mouth import still_mouth
+
+        own, depth = self.detection.keypoints, self.detection.depth[0]
         waiting: list[Keypoints] = []
         for chunk in keypoints:
             skipped = min(skip, len(chunk))
@@ -118,10 +126,11 @@ class Synthesis:
             whole = len(ready) // BATCH * BATCH  # full batches keep both cores busy; the rest waits for its fellows
             for start in range(0, whole, BATCH):
                 part = ready[slice(start, start + BATCH)]
-                yield part, self.prior.render(part)
+                yield part, self.prior.render(still_mouth(part, own, depth) if still else part)
             waiting = [ready[slice(whole, None)]]
         if waiting and len(waiting[0]):
-            yield waiting[0], self.prior.render(waiting[0])
+            part = waiting[0]
+            yield part, self.prior.render(still_mouth(part, own, depth) if still else part)
 
     def generated(
         self, pipeline: AvatarPipeline, keypoints: Iterator[Keypoints], speech: SpeechFile, **options: Any
@@ -129,7 +138,8 @@ class Synthesis:
         """Frames (F, 3, H, W) of the video model, which starts from the priors; options as for its `stream`."""
         import torch
 
-        drive, start = tee(self.priors(keypoints))
+        still = (options.get("mouth") or pipeline.config.mouth) == "sound"
+        drive, start = tee(self.priors(keypoints, still=still))
         return pipeline.stream(
             self.image,
             self.detection.keypoints,

@@ -5,6 +5,7 @@ each clip, in two steps, and what is there already is not done again:
 
     FOLDER/pictures/<code>/<clip>_<photo>.safetensors     frames and confidence, near lossless
     FOLDER/<networks>/<clip>_<photo>.safetensors          "latents" (F, C, h, w) and "doubt" (F, 1, h, w)
+    both with <photo>_still_<code>                        the same with the photo's mouth at rest, to hide mouths
     FOLDER/<networks>/<clip>.safetensors                  "latents" of the clip itself, if its shard brings none
 
 Anything a file depends on is in its name: another autoencoder encodes again and moves nothing again. Pictures can be
@@ -24,6 +25,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +38,28 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from avatar import conditions, latents
+from avatar import still_mouth as still_mouths
 from avatar.data.clips import FPS, Clip
 from avatar.data.pixels import MATTE, decode_video, encode_video
 from avatar.data.shards import ShardFolder
+from avatar.still_mouth import still_mouth
 from avatar.warp import prior as warp
 from avatar.warp.prior import GeometricPrior, Prior
+from pose.keypoints import Keypoints
 
 CHUNK = 16  # frames rendered and encoded at a time: 50 MB of pictures at 512²
 
 
-def render_prior(clip: Clip, reference: int, places: NDArray[np.integer]) -> Prior:
-    """The clip's frame `reference` as a photo, moved to the keypoints of `places`."""
-    return photo_prior(clip, reference).render(clip.keypoints[places])
+def render_prior(clip: Clip, reference: int, places: NDArray[np.integer], still: bool = False) -> Prior:
+    """The clip's frame `reference` as a photo, moved to the keypoints of `places`; `still`: but for the mouth."""
+    return photo_prior(clip, reference).render(driving(clip, reference, still)[places])
+
+
+def driving(clip: Clip, reference: int, still: bool) -> Keypoints:
+    """The clip's keypoints, or `still_mouth` of them for the frame `reference` as the photo."""
+    if not still:
+        return clip.keypoints
+    return still_mouth(clip.keypoints, clip.keypoints[[reference]], clip.depth[reference])
 
 
 def photo_prior(clip: Clip, reference: int) -> GeometricPrior:
@@ -95,13 +107,18 @@ def unpacked(
 
 
 class PriorCache:
-    """Latents of priors on disk, for `references` photos of each clip, and of the clips that bring none."""
+    """Latents of priors on disk, for `references` photos of each clip, and of the clips that bring none.
 
-    def __init__(self, folder: str | Path, vae: torch.nn.Module | None, references: int) -> None:
+    `still`: of each photo a second one, with the mouth at rest.
+    """
+
+    def __init__(self, folder: str | Path, vae: torch.nn.Module | None, references: int, still: bool = False) -> None:
         digest = hashlib.sha256()
         for source in sorted(Path(warp.__file__).parent.glob("*.py")):
             digest.update(source.read_bytes())
         self.pictures, self.count = Path(folder) / "pictures" / digest.hexdigest()[:16], references
+        self.mouths = (False, True) if still else (False,)
+        self.still_code = f"{zlib.crc32(Path(still_mouths.__file__).read_bytes()):08x}"
         if vae is not None:  # without one only pictures can be made
             digest.update(weights_name(vae).encode())
             self.folder = Path(folder) / digest.hexdigest()[:16]
@@ -111,24 +128,27 @@ class PriorCache:
         usable = usable_references(clip)
         return usable[np.unique(np.linspace(0, len(usable) - 1, self.count).round().astype(int))]
 
-    def path(self, clip: Clip, reference: int | None, pictures: bool = False) -> Path:
+    def path(self, clip: Clip, reference: int | None, still: bool = False, pictures: bool = False) -> Path:
         """File of the prior from a photo; None: of the clip itself."""
         name = f"{clip.key}-{zlib.crc32(clip.video):08x}" + ("" if reference is None else f"_{reference:04d}")
+        name += f"_still_{self.still_code}" * still
         return (self.pictures if pictures else self.folder) / f"{name}.safetensors"
 
-    def read(self, clip: Clip, reference: int, places: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
+    def read(
+        self, clip: Clip, reference: int, places: NDArray[np.integer], still: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Latents (f, C, h, w) and doubt (f, 1, h, w) of some frames, float32; ValueError where none are kept."""
-        latent, doubt = self._read(clip, reference, places, "latents", "doubt")
+        latent, doubt = self._read(clip, self.path(clip, reference, still), places, "latents", "doubt")
         return latent, doubt
 
     def own_latents(self, clip: Clip, places: NDArray[np.integer]) -> Tensor:
         """Latents (f, C, h, w) float32 of some frames of a clip whose shard brings none."""
-        return self._read(clip, None, places, "latents")[0]
+        return self._read(clip, self.path(clip, None), places, "latents")[0]
 
-    def _read(self, clip: Clip, reference: int | None, places: NDArray[np.integer], *names: str) -> list[Tensor]:
+    def _read(self, clip: Clip, path: Path, places: NDArray[np.integer], *names: str) -> list[Tensor]:
         first, last = int(places.min()), int(places.max()) + 1
         try:
-            with safe_open(str(self.path(clip, reference)), "pt") as file:
+            with safe_open(str(path), "pt") as file:
                 kept = [file.get_slice(name)[first:last] for name in names]
         except (OSError, SafetensorError) as error:
             raise ValueError(
@@ -145,9 +165,9 @@ class PriorCache:
         Of several processes each begins with its own share and then helps with whatever the others have not done.
         """
         for clip in _in_turn(clips, process, processes):
-            for reference in self.references(clip).tolist():
-                if not self.path(clip, reference).exists():
-                    self._encode(clip, reference, vae, device)
+            for reference, still in product(self.references(clip).tolist(), self.mouths):
+                if not self.path(clip, reference, still).exists():
+                    self._encode(clip, reference, still, vae, device)
             own = self.path(clip, None)
             if clip.latents is None and not own.exists():
                 frames = torch.from_numpy(clip.frames().copy()).permute(0, 3, 1, 2)
@@ -158,26 +178,26 @@ class PriorCache:
     def make_pictures(self, clips: list[Any], process: int = 0, processes: int = 1) -> Iterator[str]:
         """`fill`'s first step alone."""
         for clip in _in_turn(clips, process, processes):
-            for reference in self.references(clip).tolist():
-                self._make(clip, reference)
+            for reference, still in product(self.references(clip).tolist(), self.mouths):
+                self._make(clip, reference, still)
             yield clip.key
 
-    def _make(self, clip: Clip, reference: int) -> Path:
+    def _make(self, clip: Clip, reference: int, still: bool) -> Path:
         """The file of a prior's pictures, made if it is not there."""
-        path = self.path(clip, reference, pictures=True)
+        path = self.path(clip, reference, still, pictures=True)
         if not path.exists():
-            photo = photo_prior(clip, reference)
+            photo, keypoints = photo_prior(clip, reference), driving(clip, reference, still)
             places = range(0, len(clip), CHUNK)
-            parts = [photo.render(clip.keypoints[slice(start, start + CHUNK)]) for start in places]
+            parts = [photo.render(keypoints[slice(start, start + CHUNK)]) for start in places]
             prior = Prior(torch.cat([part.frames for part in parts]), torch.cat([part.confidence for part in parts]))
             _save({name: torch.from_numpy(video.copy()) for name, video in packed(prior).items()}, path)
         return path
 
-    def _encode(self, clip: Clip, reference: int, vae: Any, device: torch.device) -> None:
-        prior = unpacked(load_file(self._make(clip, reference)), clip.size)
+    def _encode(self, clip: Clip, reference: int, still: bool, vae: Any, device: torch.device) -> None:
+        prior = unpacked(load_file(self._make(clip, reference, still)), clip.size)
         kept = [latents.encode(vae, part, device).cpu().half() for part in prior.frames.split(CHUNK)]
         doubt = latents.doubt(prior.confidence, vae).half()
-        _save({"latents": torch.cat(kept), "doubt": doubt}, self.path(clip, reference))
+        _save({"latents": torch.cat(kept), "doubt": doubt}, self.path(clip, reference, still))
 
 
 def _in_turn(clips: list[Any], process: int, processes: int) -> Iterator[Clip]:
@@ -199,6 +219,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("data", nargs="+", type=Path, help="folders of prepared clips")
     parser.add_argument("--photos", type=int, default=4, help="of each clip, as data.prior_photos in training")
     parser.add_argument("--folder", type=Path, help="as data.prior_folder; else `prior` in the first of the folders")
+    parser.add_argument("--still", action="store_true", help="also with the mouth at rest, for conditions.hide_mouth")
     parser.add_argument("--part", default="0/1", help="this process of so many, K/N")
     args = parser.parse_args(argv)
     try:
@@ -207,7 +228,8 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"--part must be K/N with K below N, --photos at least 1; got {args.part}, {args.photos}")
         folders = [ShardFolder(folder) for folder in args.data]
         clips = [partial(f.clip, k) for f in folders for k, row in enumerate(f.rows) if "repair" not in row.meta]
-        cache, done = PriorCache(args.folder or args.data[0] / "prior", None, args.photos), 0
+        cache = PriorCache(args.folder or args.data[0] / "prior", None, args.photos, args.still)
+        done = 0
         for done, key in enumerate(cache.make_pictures(clips, number, count), 1):
             print(f"{done} of {len(clips)}: {key}", flush=True)
     except ValueError as error:

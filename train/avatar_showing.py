@@ -26,7 +26,7 @@ from avatar.models.region import Codebook
 from avatar.models.unet import REGIONS
 from avatar.pipeline import AvatarPipeline
 from avatar.video_io import VideoWriter
-from train.avatar_prior import photo_prior, usable_references
+from train.avatar_prior import driving, photo_prior, usable_references
 
 Image = NDArray[np.uint8]
 BAR_HEIGHT = 64  # pixels of the codebook picture
@@ -56,12 +56,15 @@ def show_clip(
     image, keypoints = clip.frames(reference, reference + 1)[0].copy(), clip.keypoints
     prior = None
     if clip.matte_video is not None and pipeline.unet.config.in_channels > pipeline.unet.config.out_channels:
-        prior = photo_prior(clip, reference).render(keypoints[window])
+        photo = photo_prior(clip, reference)
+        prior = photo.render(keypoints[window])
     sound = clip.waveform()[: frames * FRAME_SAMPLES] if clip.sound is not None else None
     options: dict[str, Any] = {} if prior is not None else {"strength": 1.0, "frame_stride": 1}
     columns = [clip.frames(0, frames)]
     columns += [_pictures(prior.frames)] if prior is not None else []
     for mouth in mouths if prior is not None and sound is not None else ("prior",):
+        if mouth == "sound":
+            prior = photo.render(driving(clip, reference, True)[window])
         made = pipeline(
             image, keypoints[one], audio=sound, keypoints=keypoints[window], prior=prior, steps=steps, mouth=mouth,
             generator=torch.Generator().manual_seed(0), **options,

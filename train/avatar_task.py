@@ -224,13 +224,13 @@ class AvatarTask(Task):
         return latents.encode(self.pipeline.vae, frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).transpose(1, 2)
 
     def _prior(self, batch: dict[str, Tensor], clean: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents and doubt of the prior; without one, or where a mouth is hidden, zeros and 1, as in the pipeline."""
+        """Latents and doubt of the prior; without one zeros and 1; a hidden mouth is doubted, as in the pipeline."""
         if "keep_prior" not in batch:
             return torch.zeros_like(clean), torch.ones_like(clean[:, :1])
         keep = batch["keep_prior"][:, None, None, None, None]
-        if "mouth" in batch:
-            keep = keep & (batch["mouth"] == 0)
         prior, doubt = self._latents(batch, "prior_latents", "prior_frames"), batch["doubt"].float()
+        if "mouth" in batch:
+            doubt = torch.maximum(doubt, batch["mouth"])
         return torch.where(keep, prior, torch.zeros_like(prior)), torch.where(keep, doubt, torch.ones_like(doubt))
 
     def _conditions(self, batch: dict[str, Tensor], frames: int) -> dict[str, Any]:

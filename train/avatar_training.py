@@ -95,7 +95,7 @@ def run(config: AvatarConfig) -> Path:
     cache = None
     if shape.prior == "cached":
         place = config.data.prior_folder or str(Path(config.data.folders[0]) / "prior")
-        cache = PriorCache(place, pipeline.vae, config.data.prior_photos)
+        cache = PriorCache(place, pipeline.vae, config.data.prior_photos, config.conditions.hide_mouth > 0)
     training = AvatarWindows(folders, "train", shape, config.conditions, cache)
     validation = AvatarWindows(folders, config.data.validation, shape, config.conditions, cache, dropping=False)
     check_latents(pipeline, training)

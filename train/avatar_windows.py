@@ -61,7 +61,7 @@ class TrainingWindow(TypedDict):
     prior_frames: NotRequired[Tensor]  # (B, 3, F, H, W)
     doubt: NotRequired[Tensor]  # (B, 1, F, h, w) float: 1 - confidence of the prior
     keep_prior: NotRequired[Tensor]  # (B,) bool; false: as if there were none
-    mouth: NotRequired[Tensor]  # (B, 1, F, h, w) 0 or 1: where the prior is not told, so that sound says the mouth
+    mouth: NotRequired[Tensor]  # (B, 1, F, h, w) 0 or 1: where the prior's is at rest and doubted: sound says it
     draw: Tensor  # (B,) int: seeds for noise and times; `train.batches.Sampled` adds it
 
 
@@ -76,7 +76,7 @@ class ConditionConfig:
     drop_motion: float = 0.25  # ours; windows at a clip's start have no motion frames either. Hallo: 0.05
     drop_clarity: float = 0.1  # ours
     drop_prior: float = 0.1  # ours: the model must also work without a prior
-    hide_mouth: float = 0.0  # ours: share of samples whose prior is not told about the mouth; 0.5 in `default`
+    hide_mouth: float = 0.0  # ours: share of samples whose prior has the photo's mouth at rest; 0.5 in `default`
     clarity_mean: float = conditions.CLARITY_MEAN  # of the data set's hands
     clarity_std: float = conditions.CLARITY_STD
     spacings: tuple[int, ...] | None = None  # frames between those of a window; None: 1 to the model's frame_stride
@@ -232,7 +232,7 @@ class AvatarWindows(Dataset):
 
         # 6. The prior
         if shape.prior != "none":
-            item |= self._prior(clip, reference, places, variants, self._drop("prior", drops))
+            item |= self._prior(clip, reference, places, variants, self._drop("prior", drops), hidden)
             mouth = conditions.mouth_mask(window, grid) if hidden else np.zeros((shape.frames, *grid), np.float32)
             item["mouth"] = torch.from_numpy(mouth)[None]
         return item if shape.crop is None else self._cropped(item, generator)
@@ -297,16 +297,22 @@ class AvatarWindows(Dataset):
         return {"audio": states, "keep_audio": torch.tensor(heard is not None and not drop)}
 
     def _prior(
-        self, clip: Clip, reference: int, places: NDArray[np.int64], variants: NDArray[np.int64], drop: bool
+        self,
+        clip: Clip,
+        reference: int,
+        places: NDArray[np.int64],
+        variants: NDArray[np.int64],
+        drop: bool,
+        still: bool,  # with the photo's mouth at rest
     ) -> dict[str, Tensor]:
         keep = {"keep_prior": torch.tensor(not drop)}
         if "repair" in clip.meta:
             kept = {name: torch.from_numpy(clip.extra[name][variants]).float() for name in ("prior_latents", "doubt")}
             return keep | {name: part.transpose(0, 1) for name, part in kept.items()}
         if self.cache is not None:
-            known, doubt = self.cache.read(clip, reference, places)
+            known, doubt = self.cache.read(clip, reference, places, still)
             return keep | {"prior_latents": known.transpose(0, 1), "doubt": doubt.transpose(0, 1)}
-        prior = render_prior(clip, reference, places)
+        prior = render_prior(clip, reference, places, still)
         pictures = (prior.frames * 255).round().to(torch.uint8).transpose(0, 1)
         doubt = 1 - torch.nn.functional.avg_pool2d(prior.confidence, self.shape.factor)  # as `latents.doubt`
         return keep | {"prior_frames": pictures, "doubt": doubt.transpose(0, 1)}

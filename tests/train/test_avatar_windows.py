@@ -11,6 +11,7 @@ from prepared_clips import synthetic_clip, write_synthetic
 from avatar import conditions, latents
 from avatar.build import load_pipeline
 from avatar.data.shards import ShardFolder, ShardWriter
+from pose.keypoints import FACE
 from train.avatar_prior import PriorCache, main, render_prior
 from train.avatar_windows import AvatarWindows, ConditionConfig, WindowShape
 
@@ -149,8 +150,20 @@ def test_cached_priors_are_the_rendered_ones(tmp_path):
     torch.testing.assert_close(doubt, latents.doubt(prior.confidence, vae), atol=0.03, rtol=0)
     item = data.draw(0, np.random.default_rng(0))
     assert item["keep_prior"] and item["prior_latents"].shape == (4, 4, 8, 8) and item["doubt"].shape == (1, 4, 8, 8)
+    # Mouths at rest are kept beside them, and nothing is made again.
+    resting = PriorCache(tmp_path / "prior", vae, references=2, still=True)
+    list(resting.fill([lambda: data.clip(0)], vae, torch.device("cpu")))
+    now = {path: path.stat().st_mtime_ns for path in cache.folder.iterdir()}
+    assert len(now) == 4 and {path: now[path] for path in files} == files
+    talking = replace(clip, meta=clip.meta | {"key": "talking"}, points=clip.points.copy())
+    low = clip.points[0, FACE, 1] > np.quantile(clip.points[0, FACE, 1], 0.8)
+    talking.points[5, FACE][low] += 9
+    list(resting.fill([lambda: talking], vae, torch.device("cpu")))
+    spoken, rest = (resting.read(talking, reference, places, still)[0] for still in (False, True))
+    change = (spoken - rest).abs().amax((1, 2, 3))
+    assert change[1] > 3 * max(change[0], change[2])
     # Mouths are hidden of the clips that have sound, at their rate, and where they are in each frame.
-    data.drawn = ConditionConfig(hide_mouth=0.5)
+    data.drawn, data.cache = ConditionConfig(hide_mouth=0.5), resting
     items = [data.draw(0, np.random.default_rng(seed)) for seed in range(80)]
     hidden = [item["mouth"] for item in items if item["mouth"].any()]
     assert 25 < len(hidden) < 55 and hidden[0].shape == (1, 4, 8, 8) and set(hidden[0].unique().tolist()) == {0, 1}
@@ -168,7 +181,7 @@ def test_cached_priors_are_the_rendered_ones(tmp_path):
     assert other.folder != cache.folder and other.pictures == cache.pictures
     pictures = {path: path.stat().st_mtime_ns for path in cache.pictures.iterdir()}
     list(other.fill([lambda: data.clip(0)], vae, torch.device("cpu")))
-    assert len(pictures) == 2 == len(list(other.folder.iterdir()))
+    assert len(pictures) == 8 and len(list(other.folder.iterdir())) == 2
     assert {path: path.stat().st_mtime_ns for path in cache.pictures.iterdir()} == pictures
 
 

@@ -263,18 +263,18 @@ def test_what_is_dropped_does_not_matter(batch):
 
 
 @pytest.mark.parametrize("start", [0.0, 1.0])
-def test_a_hidden_mouth_is_not_told_and_weighs_more(batch, start):
+def test_a_hidden_mouth_is_doubted_and_weighs_more(batch, start):
     pipeline, given = batch
     task = AvatarTask(pipeline, 2, STAGES[2], NoiseConfig(prior_start=start), LossConfig(mouth=0))
     mouth = torch.zeros_like(given["latents"][:, :1])
     mouth[..., 2:5, 3:6] = 1
     prior = torch.randn_like(given["latents"])
     given = given | {"prior_latents": prior, "doubt": 0.5 * (1 - mouth), "keep_prior": torch.tensor([True, True])}
-    other = {"prior_latents": prior + mouth, "doubt": given["doubt"] + 0.3 * mouth}
+    other = {"doubt": given["doubt"] + 0.3 * mouth}
     assert loss(task, given) != loss(task, given, **other)
     plain = loss(task, given, mouth=mouth)
     assert loss(task, given, mouth=mouth, **other) == plain and loss(task, given, mouth=0 * mouth) == loss(task, given)
-    assert loss(task, given, mouth=mouth, prior_latents=prior + 1 - mouth) != plain
+    assert loss(task, given, mouth=mouth, prior_latents=prior + mouth) != plain  # at rest, it is shown all the same
     heavy = AvatarTask(pipeline, 2, STAGES[2], NoiseConfig(prior_start=start), LossConfig(mouth=3))
     assert loss(heavy, given, mouth=mouth) > plain * 1.05
 
