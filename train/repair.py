@@ -1,13 +1,14 @@
 """Self-supervised repair data for the geometric prior: photos moved away and back, with what that damages.
 
-    python train/repair.py PHOTOS OUT --variants 12
+    python train/repair.py PHOTOS OUT --variants 12 --copies 4
     accelerate launch train/avatar.py configs/avatar_stage1.yaml data.folders=[OUT,CLIPS] data.prior=cached …
 
 PHOTOS is any folder of photos; of videos frames are taken. Each photo A is moved to random poses B (arms, hands, head,
 mouth, lids). Each B is then taken for a photo of its own, cut into layers anew, and moved back to the pose of A. That
 is A with the damage that the prior does at inference, seams, stretched sleeves, guessed cloth and background, and a
-confidence; the truth is A itself. (The other kind, a frame of a video moved to the keypoints of another, needs no
-files of its own: train/avatar.py makes it of any prepared clip.)
+confidence; the truth is A itself. Of a photo to learn from there may be copies, mirrored or not, nearer and in other
+colours (`train.repair_damage.changed`), each with poses of its own. (The other kind, a frame of a video moved to the
+keypoints of another, needs no files of its own: train/avatar.py makes it of any prepared clip.)
 
 OUT gets shards of clips as train/prepare.py writes them, one clip a photo: frame 0 is A, frames 1 to V are the B;
 `extra` has the prior of A from each B: "prior_video" and "confidence_video" (`train.avatar_prior.packed`),
@@ -50,8 +51,8 @@ class RepairSettings:
     speech: str  # recording whose prosody moves the photos
 
 
-def find_work(args: argparse.Namespace) -> list[tuple[Path, str, Path]]:
-    """(photo, split, piece of work) for every photo, in the order of names."""
+def find_work(args: argparse.Namespace) -> list[tuple[Path, str, Path, int]]:
+    """(photo, split, piece of work, number of the copy) for every photo, in the order of names."""
     from train.pictures import find_pictures
 
     settings = settings_of(args)
@@ -63,19 +64,24 @@ def find_work(args: argparse.Namespace) -> list[tuple[Path, str, Path]]:
         for path in getattr(files, split):
             digest = hashlib.sha256((common + split + str(path)).encode() + path.read_bytes()).hexdigest()[:12]
             key = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in path.stem)
-            work.append((path, split, args.out / "work" / f"{key}-{digest}.tar"))
-    return sorted(work, key=lambda item: str(item[0]))
+            for copy in range(args.copies if split == "train" else 1):
+                name = f"{key}-{digest}" + (f"-{copy}" if copy else "")
+                work.append((path, split, args.out / "work" / f"{name}.tar", copy))
+    return sorted(work, key=lambda item: (item[3], str(item[0])))
 
 
 def settings_of(args: argparse.Namespace) -> RepairSettings:
-    if args.variants < 1 or args.size < 64:
-        raise ValueError(f"--variants must be at least 1 and --size at least 64, got {args.variants} and {args.size}")
+    if min(args.variants, args.copies) < 1 or args.size < 64:
+        raise ValueError(
+            f"--variants and --copies must be at least 1 and --size at least 64, got {args.variants}, {args.copies} "
+            f"and {args.size}"
+        )
     if not Path(args.speech).is_file():
         raise ValueError(f"no such recording: {args.speech}; check --speech")
     return RepairSettings(args.variants, args.seed, args.size, str(args.speech))
 
 
-def make_piece(path: Path, split: str, piece: Path, settings: RepairSettings, sheet: Path) -> str | None:
+def make_piece(path: Path, split: str, piece: Path, copy: int, settings: RepairSettings, sheet: Path) -> str | None:
     """The clip of one photo into `piece`, a tar of its own; returns why it was left out, None if it was not."""
     import torch
 
@@ -84,7 +90,7 @@ def make_piece(path: Path, split: str, piece: Path, settings: RepairSettings, sh
 
     torch.set_num_threads(1)  # processes share the cores
     try:
-        clip, picture = damaged_clip(path, split, piece.stem, settings)
+        clip, picture = damaged_clip(path, split, piece.stem, settings, copy)
     except ValueError as error:
         return str(error)
     sheet.parent.mkdir(parents=True, exist_ok=True)
@@ -128,21 +134,19 @@ def make(args: argparse.Namespace) -> str:
     if not ready:
         raise ValueError(f"no photo in {args.photos} could be used; the reasons are above")
     with ShardWriter(args.out) as writer:
-        for _, _, piece in tqdm(ready, desc="latents", disable=None):
-            writer.write(with_latents(read_piece(piece), vae, name))
+        for item in tqdm(ready, desc="latents", disable=None):
+            writer.write(with_latents(read_piece(item[2]), vae, name))
     return (
-        f"{args.out}: {len(ready)} photos with {settings.variants} variants each, {len(missing) - len(left_out)} of "
-        f"them new, {len(left_out)} left out; look at {args.out / 'sheets'}"
+        f"{args.out}: {len(ready)} photos and copies with {settings.variants} variants each, "
+        f"{len(missing) - len(left_out)} of them new, {len(left_out)} left out; look at {args.out / 'sheets'}"
     )
 
 
 def _done(
-    missing: list[tuple[Path, str, Path]], settings: RepairSettings, args: argparse.Namespace
+    missing: list[tuple[Path, str, Path, int]], settings: RepairSettings, args: argparse.Namespace
 ) -> Iterator[tuple[Path, str | None]]:
     """(photo, why it was left out) as photos are done, by one process or several."""
-    jobs: list[Any] = [
-        (p, split, piece, settings, args.out / "sheets" / f"{piece.stem}.jpg") for p, split, piece in missing
-    ]
+    jobs: list[Any] = [(*item, settings, args.out / "sheets" / f"{item[2].stem}.jpg") for item in missing]
     if args.workers <= 1 or len(jobs) <= 1:
         for job in jobs:
             yield job[0], make_piece(*job)
@@ -158,6 +162,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("photos", type=Path, help="folder of photos, or one photo")
     add("out", type=Path, help="folder for the shards")
     add("--variants", type=int, default=12, help="poses of each photo")
+    add("--copies", type=int, default=1, help="of each photo to learn from: itself, mirrored, in other colours, ...")
     add("--seed", type=int, default=0)
     add("--size", type=int, default=512, help="square root of the pictures' area")
     add("--held-out", nargs="*", default=[], help="names without suffix for validation; none: every tenth photo")

@@ -41,16 +41,21 @@ SETTLED_S = 1.5  # motion departs from the photo over the first 0.6 s
 TURNS = (0.3, 0.55, 0.35)  # ours: deviations of extra turns at shoulder, elbow, wrist, radians; speech moves less
 TURN_SHARE = 0.75  # of the variants have extra turns
 TRIES = 8  # for arms that stay in the picture, each with smaller turns
+NEARER, GAMMA, TINT = 0.2, 0.35, 0.15  # ours: of copies, largest cut, log of the gamma, gain of a colour
 CROP_SIDE = 128  # of identity crops, the default model's
 SHOWN = 4  # variants on a sheet
 
 
-def damaged_clip(path: Path, split: str, key: str, settings: RepairSettings) -> tuple[Clip, Image.Image]:
+def damaged_clip(
+    path: Path, split: str, key: str, settings: RepairSettings, copy: int = 0
+) -> tuple[Clip, Image.Image]:
     """The repair clip of a photo (or the middle frame of a video), without latents, and a sheet to look at.
+
+    `copy` above 0: of the photo as `changed` with that number.
 
     ValueError when the photo cannot be read or shows nobody.
     """
-    picture, detection = seen(path, settings.side)
+    picture, detection = seen(path, settings.side, copy)
     size = picture.shape[:2]
     generator = np.random.default_rng([settings.seed, *key.encode()])
     reference, depth = detection.keypoints, detection.depth[0]
@@ -113,17 +118,36 @@ def with_latents(clip: Clip, vae: Any, name: str) -> Clip:
     )
 
 
-def seen(path: Path, side: int) -> tuple[Picture, Detection]:
-    """A photo at its working size and who is in it; of a video the middle frame of those a second apart."""
+def seen(path: Path, side: int, copy: int = 0) -> tuple[Picture, Detection]:
+    """A photo at its working size and who is in it; of a video the middle frame of those a second apart.
+
+    Copies of a video are of other frames.
+    """
     pictures = read_pictures([path], 1.0, 1536)
     if not pictures:
         raise ValueError("it cannot be read")
-    picture = pictures[len(pictures) // 2] if path.suffix.lower() in VIDEOS else pictures[0]
+    picture = pictures[(len(pictures) // 2 + copy) % len(pictures)] if path.suffix.lower() in VIDEOS else pictures[0]
+    if copy:
+        picture = changed(picture, copy)
     size = working_size(*picture.shape[:2], side)
     picture = crop_to_aspect(picture, size)
     with PersonDetector() as detector:
         detection = detector.image(picture)
     return resize(picture, size), detection.resized(size)
+
+
+def changed(picture: Picture, copy: int) -> Picture:
+    """A copy (h, w, 3) of a photo to learn from: every odd one mirrored, nearer by up to a fifth, other colours."""
+    generator = np.random.default_rng(copy)
+    share = 1 - NEARER * generator.random()
+    height, width = (round(share * side) for side in picture.shape[:2])
+    top, left = (
+        int(generator.integers(whole - part + 1)) for whole, part in zip(picture.shape, (height, width), strict=False)
+    )
+    part = picture[top : top + height, left : left + width, :]
+    bright = (part / 255.0) ** np.exp(generator.uniform(-GAMMA, GAMMA)) * (1 + TINT * generator.uniform(-1, 1, 3))
+    out = np.clip(bright * 255, 0, 255).round().astype(np.uint8)
+    return np.ascontiguousarray(out[:, :: -1 if copy % 2 else 1])
 
 
 def random_poses(detection: Detection, settings: RepairSettings, generator: np.random.Generator) -> Keypoints:

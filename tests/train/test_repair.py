@@ -130,5 +130,5 @@ def test_a_picture_of_nobody_is_left_out(vae, tmp_path):
 
     Image.new("RGB", (256, 256), (90, 120, 90)).save(tmp_path / "grass.png")
     args = parse([str(tmp_path), str(tmp_path / "out"), "--vae", str(vae), "--size", "192"])
-    why = make_piece(tmp_path / "grass.png", "train", tmp_path / "x.tar", settings_of(args), tmp_path / "x.jpg")
+    why = make_piece(tmp_path / "grass.png", "train", tmp_path / "x.tar", 0, settings_of(args), tmp_path / "x.jpg")
     assert why and not (tmp_path / "x.tar").exists()
