@@ -11,7 +11,7 @@ from avatar.warp.prior import GeometricPrior
 from pose.arm_turns import turned_arms
 from train.avatar_windows import AvatarWindows, ConditionConfig, WindowShape
 from train.repair import main, make_piece, settings_of
-from train.repair_damage import seen
+from train.repair_damage import changed, seen
 
 PHOTO = "examples/presenter.png"
 SIDE, VARIANTS = 192, 3
@@ -111,7 +111,7 @@ def test_turned_arms_of_zero_are_the_same():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--variants", "0"], "--variants must be at least 1"),
+        (["--variants", "0"], "--variants and --copies must be at least 1"),
         (["--speech", "/nowhere.wav"], "no such recording"),
         (["--vae", "shipped:nothing"], "no weights"),
         (["--vae", "/nowhere"], "holds no autoencoder"),
@@ -132,3 +132,19 @@ def test_a_picture_of_nobody_is_left_out(vae, tmp_path):
     args = parse([str(tmp_path), str(tmp_path / "out"), "--vae", str(vae), "--size", "192"])
     why = make_piece(tmp_path / "grass.png", "train", tmp_path / "x.tar", 0, settings_of(args), tmp_path / "x.jpg")
     assert why and not (tmp_path / "x.tar").exists()
+
+
+def test_copies_are_other_pictures_of_the_same_photo():
+    picture = seen_photo()[0]
+    first, second = changed(picture, 1), changed(picture, 2)
+    assert np.array_equal(first, changed(picture, 1)) and first.shape != second.shape
+    # The odd one is mirrored: its columns go with the photo's from right to left.
+    columns = np.linspace(0, 1, 64)
+
+    def profile(shown):
+        means = shown.mean((0, 2))
+        return np.interp(columns, np.linspace(0, 1, len(means)), means)
+
+    plain = profile(picture)
+    assert np.corrcoef(profile(first), plain[::-1])[0, 1] > np.corrcoef(profile(first), plain)[0, 1]
+    assert np.corrcoef(profile(second), plain)[0, 1] > np.corrcoef(profile(second), plain[::-1])[0, 1]
