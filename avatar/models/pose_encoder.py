@@ -74,7 +74,8 @@ class PoseEncoder(StrictLoading, ModelMixin, ConfigMixin):
 
         index = torch.tensor([0 if name == NO_KIND else KINDS.index(name) for name in kinds], device=images.device)
         present = torch.tensor([name != NO_KIND for name in kinds], device=images.device)
-        x = self.conv_in(images.transpose(1, 2).flatten(0, 1))  # (B F) C H W from here on
+        # (B F) C H W from here on; a CPU takes half the time with the few channels last
+        x = self.conv_in(images.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last))
         x = x + self.kind_embedding(index).repeat_interleave(frames, dim=0)[:, :, None, None]
         for conv in self.blocks:
             x = F.silu(x)
