@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -57,12 +58,13 @@ def find_work(args: argparse.Namespace) -> list[tuple[Path, str, Path, int]]:
 
     settings = settings_of(args)
     files = find_pictures([args.photos], args.held_out)
-    common = json.dumps({**asdict(settings), "recipe": RECIPE})
+    common = json.dumps({**asdict(settings), "speech": "", "recipe": RECIPE})  # contents count, not where they lie
     common += hashlib.sha256(Path(settings.speech).read_bytes()).hexdigest()
     work = []
     for split in SPLITS:
         for path in getattr(files, split):
-            digest = hashlib.sha256((common + split + str(path)).encode() + path.read_bytes()).hexdigest()[:12]
+            place = common + split + os.path.relpath(path, args.photos)
+            digest = hashlib.sha256(place.encode() + path.read_bytes()).hexdigest()[:12]
             key = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in path.stem)
             for copy in range(args.copies if split == "train" else 1):
                 name = f"{key}-{digest}" + (f"-{copy}" if copy else "")
