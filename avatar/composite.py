@@ -104,6 +104,22 @@ class Compositor:
         if self._waiting:
             yield _frames(self._fill(None))
 
+    def state(self) -> dict[str, Tensor]:
+        """What the next window goes on from: pictures of the last generated frame and of those that wait."""
+        if self._key is None:
+            return {}
+        found = {"key": torch.from_numpy(np.stack(self._key))}
+        if self._waiting:
+            pictures, doubts = zip(*self._waiting, strict=True)
+            found |= {"pictures": torch.from_numpy(np.stack(pictures)), "doubts": torch.from_numpy(np.stack(doubts))}
+        return found
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
+        pictures, doubts = (list(state[name].numpy()) if name in state else [] for name in ("pictures", "doubts"))
+        self._key = (state["key"][0].numpy(), state["key"][1].numpy()) if "key" in state else None
+        self._waiting = list(zip(pictures, doubts, strict=True))
+
     def _fill(self, after: tuple[Array, Array] | None) -> list[Array]:
         waiting, self._waiting = self._waiting, []
         if not waiting:

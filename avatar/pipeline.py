@@ -39,8 +39,9 @@ from avatar.models.pose_encoder import PoseEncoder
 from avatar.models.reference import ReferenceNet
 from avatar.models.unet import AvatarUNet
 from avatar.person import Person, check_photo, identity_tokens, wanted_clarity
+from avatar.resume import WindowState
 from avatar.sampling import Guidance, PriorLatents, denoise, frame_noise
-from avatar.settings import Progress, Settings
+from avatar.settings import Progress, Settings, check_parts
 from avatar.sources import Piece, Sources
 from avatar.warp.prior import Prior
 from avatar.windows import check_window
@@ -78,25 +79,7 @@ class AvatarPipeline(DiffusionPipeline):
         mouth: str = "prior",  # "sound" for models that were trained with mouths hidden
     ) -> None:
         super().__init__()
-        positions = unet.config.motion_max_seq_length
-        check_window(window, frame_stride)
-        if window + motion_frames > positions or not 0 <= motion_frames <= window:
-            raise ValueError(
-                f"{window} frames and {motion_frames} motion frames do not fit: motion modules have {positions} "
-                "positions, and motion frames come from one window; pass a smaller window or fewer motion frames"
-            )
-        if unet.config.regions and identity_encoder is None:
-            raise ValueError(f"the U-Net attends to {unet.config.regions}; pass its identity encoder")
-        if latents.latent_channels(vae) != unet.config.out_channels:
-            raise ValueError(
-                f"the VAE has {latents.latent_channels(vae)} latent channels and the U-Net "
-                f"{unet.config.out_channels}; pass the VAE that the U-Net was trained with"
-            )
-        if unet.config.prior_residual and scheduler.config.get("prediction_type") != "sample":
-            raise ValueError(
-                f"the U-Net adds to the prior, which gives clean latents, and the scheduler expects "
-                f"{scheduler.config.get('prediction_type')!r}; set its prediction_type to 'sample'"
-            )
+        check_parts(unet, vae, scheduler, identity_encoder, window, motion_frames, frame_stride)
         self.register_modules(
             unet=unet,
             reference_net=reference_net,
@@ -164,6 +147,8 @@ class AvatarPipeline(DiffusionPipeline):
         generator: torch.Generator | None = None,
         attention_backend: str | None = None,  # native, flash, xformers, sage: diffusers' names
         on_progress: Callable[[Progress], None] | None = None,
+        start: WindowState | None = None,  # go on from here; keypoints and prior then begin with its frame
+        on_window: Callable[[WindowState], None] | None = None,  # told where each window goes on from
     ) -> Iterator[Tensor]:
         """Frames (f, 3, H, W) float32 in [0, 1] on the CPU, as windows finish; memory does not grow with length.
 
@@ -194,6 +179,7 @@ class AvatarPipeline(DiffusionPipeline):
             generator,
             attention_backend,
             on_progress,
+            on_window,
         )
         check_window(config.window, settings.frame_stride)
         if prior is None and (settings.strength < 1 or settings.frame_stride > 1):
@@ -213,17 +199,19 @@ class AvatarPipeline(DiffusionPipeline):
             (image.shape[0], image.shape[1]),
             self.fps,
             frames,
+            0 if start is None else start.frame,
         )
         if settings.strength == 0:
-            return self._prior_alone(sources)
-        return self._generate(image, reference, face_embedding, sources, settings)
+            return self._prior_alone(sources, settings)
+        return self._generate(image, reference, face_embedding, sources, settings, start)
 
     def __call__(self, image: NDArray[np.uint8], reference: Keypoints, **options: Any) -> AvatarOutput:
         """The whole video at once; options as for `stream`. Holds every frame."""
         return AvatarOutput(torch.cat(list(self.stream(image, reference, **options))))
 
-    def _prior_alone(self, sources: Sources) -> Iterator[Tensor]:
+    def _prior_alone(self, sources: Sources, settings: Settings) -> Iterator[Tensor]:
         while (piece := sources.take(self.config.window)) is not None:
+            settings.tell(WindowState(sources.taken - piece.frames, None, None, {}))
             assert piece.prior is not None  # `stream` saw to it
             yield piece.prior.frames.float().cpu()
 
@@ -235,16 +223,23 @@ class AvatarPipeline(DiffusionPipeline):
         face_embedding: Tensor | None,
         sources: Sources,
         settings: Settings,
+        start: WindowState | None,
     ) -> Iterator[Tensor]:
         compositor = Compositor(settings.frame_stride, settings.composite)
         before: Tensor | None = None  # (1, C, M, h, w): the last latents, which the next window continues
+        if start is not None:
+            before = None if start.before is None else start.before.to(self._execution_device)
+            start.apply(settings.generator, compositor)
         factor, channels = latents.spatial_factor(self.vae), self.unet.config.out_channels
         latent_size = image.shape[0] // factor, image.shape[1] // factor
         try:
             # 3. The photo
             with self._attention(settings.backend):
                 person = self.encode_person(image, reference, settings, face_embedding)
-            while (piece := sources.take(self.config.window * settings.frame_stride)) is not None:
+            while True:
+                settings.tell(WindowState.of(sources.taken, before, settings.generator, compositor))
+                if (piece := sources.take(self.config.window * settings.frame_stride)) is None:
+                    break
                 with self._attention(settings.backend):
                     # 4. Conditions of the window's generated frames
                     prior, shown = self.encode_prior(piece, settings)
@@ -272,7 +267,7 @@ class AvatarPipeline(DiffusionPipeline):
                         before = torch.lerp(prior.latents, clean, prior.doubt)
                     else:
                         before = clean
-                    before = before[:, :, max(0, before.shape[2] - self.config.motion_frames) :]
+                    before = before[:, :, max(0, before.shape[2] - self.config.motion_frames) :].contiguous()
                     self._offload()
                     # 6. Decode
                     beside = None  # a prior that is added to keeps its grain

@@ -15,6 +15,7 @@ from avatar.warp.prior import Prior
 from avatar.windows import FrameReader
 from pose.keypoints import Keypoints
 
+PASSED_FRAMES = 250  # of sound passed over at a time
 SILENCE_FRAMES = 1  # frames that sound may end early by: both are rounded to whole frames
 
 
@@ -33,6 +34,7 @@ class Sources:
 
     Prior and keypoints must have the same number of frames and set the video's length; sound may be longer (the rest
     is not used). Sound alone sets the length itself. `frames` cuts, and gives the length where nothing else does.
+    `start`: frame of the video that prior and keypoints begin with; sound begins at 0 and is passed over until there.
     """
 
     def __init__(
@@ -43,20 +45,27 @@ class Sources:
         size: tuple[int, int],  # H W
         fps: float,
         frames: int | None = None,
+        start: int = 0,
     ) -> None:
         if frames is None and audio is None and keypoints is None and prior is None:
             raise ValueError("nothing says how long the video is; pass audio, keypoints, a prior or `frames`")
         self.size, self.fps, self.frames = size, fps, frames
-        self.taken = 0
+        self.taken = start
         self._audio = None if audio is None else FrameReader(audio, _joined, lambda x, i, j: x[i:j])
         self._keypoints = (
             None if keypoints is None else FrameReader(keypoints, Keypoints.concatenated, lambda x, i, j: x[i:j])
         )
         self._prior = None if prior is None else FrameReader(prior, _joined_prior, _cut_prior)
         self._last_audio: Tensor | None = None
+        self._start, self._passed = start, 0
 
     def take(self, frames: int) -> Piece | None:
         """The next `frames` frames, fewer at the end, None after it."""
+        while self._audio is not None and self._passed < self._start:
+            part = self._audio.take(min(PASSED_FRAMES, self._start - self._passed))
+            if part is None:
+                break
+            self._passed, self._last_audio = self._passed + len(part), part[-1:]
         wanted = frames if self.frames is None else min(frames, self.frames - self.taken)
         if wanted <= 0:
             return None

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -87,7 +88,8 @@ class VideoWriter:
     yuv420p has no odd sizes. `frames`: how many will come; the sound is cut or padded with silence to exactly
     frames / fps seconds, and closing after another number raises. `audio`: any file with sound that ffmpeg reads.
     `key`: names the work that makes the frames. With a key, whole segments outlive a failure, and the next writer with
-    the same path and key starts with `written` > 0: the caller skips that many frames.
+    the same path and key starts with `written` > 0: the caller skips that many frames. What it needs for that beside
+    its inputs it may save whenever a segment is whole, by setting `save_state`; `state` is then the file to read.
     """
 
     def __init__(
@@ -111,8 +113,14 @@ class VideoWriter:
         else:
             self._work = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
         self.written = min(len(self._segments()) * self._segment_frames, frames)
+        self.save_state: Callable[[Path], None] | None = None
         self._encoder: subprocess.Popen[bytes] | None = None
         self._log = open(self._work / "ffmpeg.log", "w+b")  # noqa: SIM115 - closed in __exit__
+
+    @property
+    def state(self) -> Path:
+        """Where `save_state` wrote when the last whole segment was closed."""
+        return self._work / f"state_{len(self._segments()) - 1:06d}.safetensors"
 
     def write(self, frame: Frame) -> None:
         """Append one frame (H, W, 3) uint8 RGB."""
@@ -168,8 +176,12 @@ class VideoWriter:
         if self._encoder.wait():
             raise self._failure()
         self._encoder = None
-        name = f"segment_{len(self._segments()):06d}{self._segment_suffix()}"
+        number, before = len(self._segments()), self.state
+        if self.resumable and self.save_state is not None:
+            self.save_state(self._work / f"state_{number:06d}.safetensors")
+        name = f"segment_{number:06d}{self._segment_suffix()}"
         os.replace(self._work / f"open{self._segment_suffix()}", self._work / name)
+        before.unlink(missing_ok=True)  # only now: what was whole stays whole
 
     def _failure(self) -> OSError:
         """An error with the last line that ffmpeg said."""

@@ -55,6 +55,13 @@ def load_model(path: str, fps: float, device: str) -> AvatarPipeline:
     return pipeline.to(device)
 
 
+def model_files(path: str | None) -> list[Path]:
+    """The files that a video model is read from, in the order of their names; none of one from a hub."""
+    if path is None or not Path(path).exists():
+        return []
+    return [Path(path)] if Path(path).is_file() else sorted(p for p in Path(path).rglob("*") if p.is_file())
+
+
 def load_motion(path: Path, fps: float, frames: int) -> Motion:
     """A .bvh or .npz motion at the video's rate and of `frames` frames.
 

@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 # Measured on two cores at 512²; only for the estimate of --dry-run.
 START_S, FRAMES_PER_SECOND = 6.0, 40.0
+MODEL_SEGMENT_FRAMES = 250  # of a video model's frames, which take seconds each second: what an interruption can cost
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -135,6 +136,7 @@ def run(args: argparse.Namespace) -> str:
         choose_device,
         load_model,
         load_motion,
+        model_files,
         parse_guidance,
         parse_size,
         playable_sound,
@@ -192,15 +194,15 @@ def run(args: argparse.Namespace) -> str:
     sheet = ContactSheet(frames, args.fps) if args.preview else None
     keypoints = kept(sheet.watch(keypoints) if sheet else keypoints, points)
 
-    # 4. Frames, written as they come. Of a model, each window depends on the one before: it cannot be taken up again.
-    key = None
-    if pipeline is None:
-        gesture = (args.gesture_model, args.style, args.speaker, args.speech_model)
-        settings = (disclosure(), size, args.fps, args.seed, *gesture)
-        key = work_key(settings, (args.image, args.audio, args.motion_in, args.driving))
+    # 4. Frames, written as they come.
+    gesture = (args.gesture_model, args.style, args.speaker, args.speech_model)
+    drawn = (args.model, args.steps, args.strength, args.guidance, args.mouth)
+    settings = (disclosure(), size, args.fps, args.seed, *gesture, *drawn)
+    key = work_key(settings, (args.image, args.audio, args.motion_in, args.driving, *model_files(args.model)))
     with ExitStack() as stack:
         sound = stack.enter_context(playable_sound(args.audio, speech))
-        writer = stack.enter_context(VideoWriter(args.output, size, args.fps, frames, sound, key))
+        length = SEGMENT_FRAMES if pipeline is None else MODEL_SEGMENT_FRAMES
+        writer = stack.enter_context(VideoWriter(args.output, size, args.fps, frames, sound, key, length))
         bar = stack.enter_context(tqdm(total=frames, initial=writer.written, unit="frame", desc=args.output.name))
         if writer.written:
             bar.write(f"going on from frame {writer.written} of an interrupted run", file=sys.stderr)
@@ -209,7 +211,7 @@ def run(args: argparse.Namespace) -> str:
         else:
             chosen = {"steps": args.steps, "strength": args.strength, "mouth": args.mouth}
             chosen["guidance"] = parse_guidance(args.guidance)
-            video = synthesis.generated(pipeline, keypoints, speech, frames=frames, **chosen)
+            video = synthesis.generated(pipeline, keypoints, speech, writer, frames=frames, **chosen)
         for part in video:
             for frame in synthesis.pictures(part):
                 if sheet is not None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from avatar.pipeline import AvatarPipeline
+    from avatar.video_io import VideoWriter
     from avatar.warp.prior import Prior
     from pose.pipeline import GesturePipeline
     from pose.speech import SpeechFeatures, SpeechFile
@@ -133,22 +134,42 @@ class Synthesis:
             yield part, self.prior.render(still_mouth(part, own, depth) if still else part)
 
     def generated(
-        self, pipeline: AvatarPipeline, keypoints: Iterator[Keypoints], speech: SpeechFile, **options: Any
+        self,
+        pipeline: AvatarPipeline,
+        keypoints: Iterator[Keypoints],
+        speech: SpeechFile,
+        writer: VideoWriter,
+        **options: Any,
     ) -> Iterator[Tensor]:
-        """Frames (F, 3, H, W) of the video model, which starts from the priors; options as for its `stream`."""
+        """Frames (F, 3, H, W) of the video model, which starts from the priors; options as for its `stream`.
+
+        Goes on where the frames of `writer` end, and lets it keep what that takes.
+        """
         import torch
 
+        from avatar.resume import WindowState
+
         still = (options.get("mouth") or pipeline.config.mouth) == "sound"
-        drive, start = tee(self.priors(keypoints, still=still))
-        return pipeline.stream(
+        state = WindowState.load(writer.state) if writer.written else None
+        latest: list[WindowState] = []  # the window that is being written
+        writer.save_state = lambda path: latest[-1].save(path)
+        drive, start = tee(self.priors(keypoints, 0 if state is None else state.frame, still))
+        video = pipeline.stream(
             self.image,
             self.detection.keypoints,
             audio=(part.waveform for part in speech.features(self.fps)),
             keypoints=(part for part, _ in drive),
             prior=(prior for _, prior in start),
             generator=torch.Generator().manual_seed(self.seed),
+            start=state,
+            on_window=lambda window: latest.__setitem__(slice(None), [window]),
             **options,
         )
+        passed = 0 if state is None else writer.written - state.finished
+        for part in video:
+            if len(part) > passed:
+                yield part[passed:]
+            passed = max(0, passed - len(part))
 
     def pictures(self, frames: Tensor) -> NDArray[np.uint8]:
         """Frames (F, 3, H, W) in [0, 1] at `work_size` as (F, H, W, 3) uint8 at `size`, on the CPU."""

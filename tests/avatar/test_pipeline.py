@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from avatar.build import load_pipeline
 from avatar.pipeline import AvatarPipeline
+from avatar.resume import WindowState
 from avatar.sampling import Guidance
 from avatar.settings import Progress
 from avatar.warp.prior import Prior
@@ -390,3 +391,30 @@ def test_nan_stops_the_run_and_names_the_step(pipeline):
     broken.unet.register_forward_hook(spoil)
     with pytest.raises(ValueError, match="after step 2 of 2 of the window at frame 4"):
         run(broken, steps=2)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_run_taken_up_at_a_window_ends_with_the_same_frames(pipeline, stride, tmp_path):
+    sound, moves, given = speech(), driving(), prior()
+    states: list[WindowState] = []
+
+    def made(**options) -> Iterator[Tensor]:
+        return pipeline.stream(
+            image(), reference(), audio=sound, strength=0.5, steps=1, guidance=PLAIN, frame_stride=stride,
+            generator=torch.Generator().manual_seed(1), **options,
+        )  # fmt: skip
+
+    whole = torch.cat(list(made(keypoints=moves, prior=given, on_window=states.append)))
+    assert [state.frame for state in states] == [*range(0, FRAMES, 4 * stride), FRAMES]
+    states[1].save(tmp_path / "state.safetensors")
+    state = WindowState.load(tmp_path / "state.safetensors")
+    assert state.finished == 4 * stride - (stride - 1)
+    rest = slice(state.frame, FRAMES)
+    again = made(keypoints=moves[rest], prior=Prior(given.frames[rest], given.confidence[rest]), start=state)
+    torch.testing.assert_close(torch.cat(list(again)), whole[state.finished :], rtol=0, atol=0)
+    # What a window continues matters: the same frames from nothing are others.
+    fresh = made(keypoints=moves[rest], prior=Prior(given.frames[rest], given.confidence[rest]))
+    assert not torch.equal(torch.cat(list(fresh)), whole[state.frame :])
+    (tmp_path / "state.safetensors").write_bytes(b"no")
+    with pytest.raises(ValueError, match="no state of an interrupted run"):
+        WindowState.load(tmp_path / "state.safetensors")

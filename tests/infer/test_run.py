@@ -160,3 +160,36 @@ def test_unwritable_folder_and_missing_ffmpeg(inputs, tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=nowhere)
     assert run.returncode == 2 and "ffmpeg was not found" in run.stderr and run.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_run_that_was_stopped_goes_on_to_the_same_bytes(inputs, tmp_path, monkeypatch, capfd):
+    import torch
+
+    import infer.run
+    from avatar.build import load_pipeline
+    from avatar.video_io import VideoWriter
+
+    torch.manual_seed(0)
+    load_pipeline(ROOT / "configs" / "model_tiny.yaml").save_pretrained(tmp_path / "model")
+    monkeypatch.setattr(infer.run, "MODEL_SEGMENT_FRAMES", 15)
+    given = ["--image", inputs / "portrait.png", "--audio", inputs / "speech.wav", "--size", 128]
+    given += ["--model", tmp_path / "model", "--strength", 0.5, "--steps", 1]
+    run_ok(*given, "--output", tmp_path / "whole.mp4")
+    write = VideoWriter.write
+
+    def stopped(self, frame):
+        if self.written == 22:
+            raise KeyboardInterrupt
+        write(self, frame)
+
+    (tmp_path / "out").mkdir()
+    again = [str(word) for word in (*given, "--output", tmp_path / "out" / "whole.mp4")]
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoWriter, "write", stopped)
+        assert main(again) == 130
+    assert not (tmp_path / "out" / "whole.mp4").exists()
+    capfd.readouterr()
+    assert main(again) == 0
+    assert "going on from frame 15" in capfd.readouterr().err
+    assert (tmp_path / "out" / "whole.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["whole.mp4"]
