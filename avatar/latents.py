@@ -137,13 +137,20 @@ def decode_beside(
     latents: Tensor,  # (N, C, h, w) scaled
     known: tuple[Tensor, Tensor] | None,  # latents (N, C, h, w) of pictures (N, 3, H, W) that `latents` differ from
     device: torch.device | None = None,
+    grey: Tensor | None = None,  # (N, 1, H, W) in [0, 1]: where the pictures keep their colour, too
 ) -> Tensor:
     """Pictures plus what decoding says was changed in them (N, 3, H, W), float32 on the CPU: what the autoencoder
-    loses of them, grain and sharp edges, is kept. Without `known`, plain decoding."""
+    loses of them, grain and sharp edges, is kept. Without `known`, plain decoding.
+
+    `grey` is for small lips, to which a small autoencoder gives another colour in each place of its grid.
+    """
     made = decode(vae, latents, device).cpu()
     if known is None:
         return made
-    return (known[1].float().cpu() + made - decode(vae, known[0], device).cpu()).clamp(0, 1)
+    change = made - decode(vae, known[0], device).cpu()
+    if grey is not None:
+        change = torch.lerp(change, change.mean(1, keepdim=True).expand_as(change), grey.float().cpu())
+    return (known[1].float().cpu() + change).clamp(0, 1)
 
 
 def doubt(confidence: Tensor, vae: Autoencoder) -> Tensor:

@@ -270,11 +270,14 @@ class AvatarPipeline(DiffusionPipeline):
                     before = before[:, :, max(0, before.shape[2] - self.config.motion_frames) :].contiguous()
                     self._offload()
                     # 6. Decode
-                    beside = None  # a prior that is added to keeps its grain
+                    beside = grey = None  # a prior that is added to keeps its grain, and at rest its lips' colour
                     if self.unet.config.prior_residual and prior and shown:
                         beside = prior.latents[0].transpose(0, 1), shown.frames[:: settings.frame_stride]
+                        if settings.mouth == "sound" and piece.keypoints is not None:
+                            drawn = piece.keypoints[slice(None, None, settings.frame_stride)]
+                            grey = torch.from_numpy(conditions.mouth_mask(drawn, drawn.size))[:, None]
                     made = clean[0].transpose(0, 1)
-                    generated = latents.decode_beside(self.vae, made, beside, self._execution_device)
+                    generated = latents.decode_beside(self.vae, made, beside, self._execution_device, grey)
                     self._offload()
                 # 7. Composite with the prior, and fill the frames between
                 yield from compositor.add(generated, shown)

@@ -77,3 +77,10 @@ def test_decoding_beside_known_pictures_keeps_their_grain():
     made = latents.decode_beside(vae, changed, (known, grain))
     assert torch.equal(latents.decode_beside(vae, changed, None), latents.decode(vae, changed))
     assert not torch.equal(made[:, :, :32], grain[:, :, :32])
+    # Where colours are kept, all channels change alike.
+    grey = torch.zeros(1, 1, 64, 64)
+    grey[..., :16, :] = 1
+    change = latents.decode_beside(vae, changed, (known, grain), grey=grey) - grain
+    torch.testing.assert_close(change[:, 0, :16], change[:, 2, :16], atol=1e-5, rtol=0)
+    torch.testing.assert_close(change[:, :, 16:], (made - grain)[:, :, 16:])
+    assert change[:, :, :16].abs().max() > 1e-3
