@@ -48,7 +48,7 @@ MOUTH_SHOWN, MOUTH_SCALE = 14, 3  # frames on the mouths' sheet, and their enlar
 # which show mouths too, are mostly left out. Parts of 128 pixels lie most often where the mouth is.
 MOUTH_STAGE = (
     "conditions.hide_mouth=1", "conditions.drop_audio=0", "conditions.drop_both=0", "conditions.drop_motion=0.8",
-    "losses.mouth=8", "losses.pixels=10", "crop=16", "frames=6",
+    "losses.mouth=8", "crop=16", "frames=6",
 )  # fmt: skip
 LIPS = [FACE.start + i for i in sorted({*LIPS_OUTER_UPPER, *LIPS_OUTER_LOWER})]
 
