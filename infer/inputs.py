@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pose.motion import Motion
     from pose.speech import SpeechFile
 
+MODEL_FPS = 25.0  # of the video model that ships
 LENGTH_TOLERANCE = 2  # frames by which a motion or a driving video may miss the speech's length (rounding of rates)
 
 
@@ -47,16 +48,32 @@ def load_model(path: str, fps: float, device: str) -> AvatarPipeline:
     import torch
 
     from avatar.build import load_pipeline
+    from avatar.shipped import located
 
-    pipeline = load_pipeline(path, torch.bfloat16)
+    pipeline = load_pipeline(located(path), torch.bfloat16)
     if pipeline.fps != fps:
         raise ValueError(f"{path} makes {pipeline.fps:g} frames a second and --fps is {fps:g}; leave --fps out")
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
 
+def chosen_model(model: str | None, fps: float) -> str | None:
+    """The video model that `--model` means: what ships where it is left out, None for geometry alone ("none").
+
+    What ships makes 25 frames a second; at another rate it is not chosen by itself.
+    """
+    from avatar.shipped import SHIPPED, WEIGHTS
+
+    if model is None:
+        return f"{SHIPPED}default" if (WEIGHTS / "default").is_dir() and fps == MODEL_FPS else None
+    return None if model == "none" else model
+
+
 def model_files(path: str | None) -> list[Path]:
     """The files that a video model is read from, in the order of their names; none of one from a hub."""
+    from avatar.shipped import located
+
+    path = None if path is None else located(path)
     if path is None or not Path(path).exists():
         return []
     return [Path(path)] if Path(path).is_file() else sorted(p for p in Path(path).rglob("*") if p.is_file())

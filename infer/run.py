@@ -51,7 +51,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--driving", type=Path, help="take the motion from a video of another person")
     add("--keypoints-out", type=Path, help="write the driving keypoints as .npz")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    add("--model", help="video model: a saved folder, a hub id or configs/model_*.yaml; without one, geometry alone")
+    add(
+        "--model",
+        help="video model: a saved folder, a hub id or configs/model_*.yaml; none: geometry alone; "
+        "left out: the one that ships, if one does",
+    )
     add("--steps", type=int, help="denoising steps in each window of the video model; its own by default")
     add("--strength", type=float, help="how much the model repaints: 0 nothing, 1 everything; its own by default")
     add("--guidance", help="REFERENCE,AUDIO guidance scales, as in 2.5,4.5; the model's own by default")
@@ -88,7 +92,7 @@ def check_arguments(args: argparse.Namespace) -> None:
             check_folder(path.parent)
     for option in ("steps", "strength", "guidance", "mouth"):
         if getattr(args, option) is not None and not args.model:
-            raise ValueError(f"--{option} belongs to a video model; pass --model too")
+            raise ValueError(f"--{option} belongs to a video model; pass --model FOLDER too")
     for option, path in (("--motion-in", args.motion_in), ("--driving", args.driving)):
         if path is not None and not path.is_file():
             raise ValueError(f"{option}: no such file: {path}; check the path")
@@ -129,6 +133,9 @@ def run(args: argparse.Namespace) -> str:
     """Make the video; returns a sentence that says what was made."""
     began = time.monotonic()
     # 1. Everything that may be refused, before anything heavy loads.
+    from infer.inputs import chosen_model
+
+    args.model = chosen_model(args.model, args.fps)
     check_arguments(args)
     from avatar.video_io import SEGMENT_FRAMES, VideoWriter, disclosure
     from infer.inputs import (
@@ -226,7 +233,7 @@ def run(args: argparse.Namespace) -> str:
         save_atomically(args.keypoints_out, Keypoints.concatenated(points).resized(size).save)
     if sheet is not None:
         save_atomically(args.output.with_suffix(".png"), sheet.save)
-    means = f"by the video model {args.model}" if args.model else "by geometry alone (no --model)"
+    means = f"by the video model {args.model}" if args.model else "by geometry alone"
     return f"{args.output}: {plan}, made {means} in {time.monotonic() - began:.1f} s"
 
 

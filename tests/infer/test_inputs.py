@@ -1,0 +1,32 @@
+"""Choices that commands make from their arguments."""
+
+import pytest
+
+from avatar import shipped
+from infer.inputs import chosen_model, model_files
+
+
+@pytest.mark.parametrize(
+    ("given", "fps", "ships", "meant"),
+    [
+        (None, 25.0, True, "shipped:default"),
+        (None, 25.0, False, None),
+        (None, 30.0, True, None),
+        ("none", 25.0, True, None),
+        ("folder", 30.0, True, "folder"),
+    ],
+)
+def test_the_model_that_ships_is_used_where_none_is_named(given, fps, ships, meant, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
+    if ships:
+        (tmp_path / "default").mkdir()
+    assert chosen_model(given, fps) == meant
+
+
+def test_every_file_of_a_model_counts(tmp_path):
+    (tmp_path / "unet").mkdir()
+    for name in ("b.json", "unet/a.safetensors"):
+        (tmp_path / name).write_text("x")
+    assert [path.name for path in model_files(str(tmp_path))] == ["b.json", "a.safetensors"]
+    assert model_files(None) == model_files("some/hub-id") == []
+    assert model_files(str(tmp_path / "b.json")) == [tmp_path / "b.json"]
