@@ -16,7 +16,6 @@ Letters: F frames, S side of an aligned face.
 from __future__ import annotations
 
 import argparse
-import sys
 from itertools import islice
 from pathlib import Path
 
@@ -65,25 +64,23 @@ def compared(first: list[NDArray[np.uint8]], last: list[NDArray[np.uint8]], dete
     ]
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", nargs="+", type=Path)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each stretch")
     args = parser.parse_args(argv)
     print("| video | stretches | colour | colour of the face | sharp | face, dB |\n|---|---|---|---|---|---|")
-    try:
-        with PersonDetector() as detector:
-            for path in args.videos:
+    with PersonDetector() as detector:
+        for path in args.videos:
+            try:
                 first, last = stretches(path, args.seconds)
-                half = len(first) // 2
-                for name, pair in (("last, first", (first, last)), ("control", (first[:half], first[half:]))):
-                    colour, skin, sharp, face = compared(*pair, detector)
-                    print(f"| {path.name} | {name} | {colour:.2f} | {skin:.2f} | {sharp:.3f} | {face:.1f} |")
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+            except ValueError as error:
+                parser.exit(2, f"error: {error}\n")
+            half = len(first) // 2
+            for name, pair in (("last, first", (first, last)), ("control", (first[:half], first[half:]))):
+                colour, skin, sharp, face = compared(*pair, detector)
+                print(f"| {path.name} | {name} | {colour:.2f} | {skin:.2f} | {sharp:.3f} | {face:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
