@@ -123,12 +123,13 @@ def decode(
     """Images (N, 3, H, W) in [0, 1], float32."""
     if latents.ndim != 4 or latents.shape[1] != latent_channels(vae):
         raise ValueError(f"latents must be (N, {latent_channels(vae)}, h, w), got {tuple(latents.shape)}")
+    return torch.cat([decoded(vae, part.to(device or vae.device)).clamp(0, 1) for part in latents.split(chunk)])
+
+
+def decoded(vae: Autoencoder, latents: Tensor) -> Tensor:
+    """Images (N, 3, H, W) of latents (N, C, h, w), float32, as they come: with gradients, and some outside [0, 1]."""
     shift, scale = _shift_and_scale(vae)
-    images = []
-    for part in latents.split(chunk):
-        decoded = vae.decode((part.to(device or vae.device) / scale + shift).to(vae.dtype)).sample
-        images.append((unpatched(vae, decoded).float() / 2 + 0.5).clamp(0, 1))
-    return torch.cat(images)
+    return unpatched(vae, vae.decode((latents / scale + shift).to(vae.dtype)).sample).float() / 2 + 0.5
 
 
 def decode_beside(

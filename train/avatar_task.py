@@ -63,6 +63,7 @@ class LossConfig:
     mouth: float = 4.0  # ours: added to the weight of hidden mouths, which are small and move little
     sure: float = 1.0  # ours: weight of places that the prior is sure of, which is what is shown there; doubt weighs 1
     error: str = "squared"  # published; or "absolute", ours: of what is blurred by averaging, less
+    pixels: float = 0.0  # ours: of the absolute error of decoded pictures, in the same places; see docs/training.md
     mask: float = 0.1  # ours: boxes for the region masks; not public
     heatmap: float = 1.0  # published without a weight; for t < 500 and with probability 0.5
 
@@ -205,6 +206,12 @@ class AvatarTask(Task):
             error = error * losses.min_snr_weight(times, alphas, kind, noise.min_snr_gamma)
         parts = {"denoising": error.mean()}
         total = parts["denoising"]
+        if self.weights.pixels:
+            made = losses.clean_latents(output.sample.float(), noisy, times, alphas, kind)
+            parts["pixels"] = losses.denoising_loss(
+                self._pictures(made), self._pictures(clean), local, 1.0, weight, absolute=True
+            ).mean()
+            total = total + self.weights.pixels * parts["pixels"]
         if self.uses_regions:
             parts["mask"] = self._mask_loss(output, batch["regions"])
             total = total + self.weights.mask * parts["mask"]
@@ -222,6 +229,12 @@ class AvatarTask(Task):
             return latents.encode(self.pipeline.vae, images)
         frames = images.transpose(1, 2)
         return latents.encode(self.pipeline.vae, frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).transpose(1, 2)
+
+    def _pictures(self, known: Tensor) -> Tensor:
+        """Decoded latents (B, C, F, h, w), the pixels of each cell as its channels (B, 3 · factor², F, h, w)."""
+        pictures = latents.decoded(self.pipeline.vae, known.transpose(1, 2).flatten(0, 1))
+        cells = torch.nn.functional.pixel_unshuffle(pictures, latents.spatial_factor(self.pipeline.vae))
+        return cells.unflatten(0, (len(known), -1)).transpose(1, 2)
 
     def _prior(self, batch: dict[str, Tensor], clean: Tensor) -> tuple[Tensor, Tensor]:
         """Latents and doubt of the prior; without one zeros and 1; a hidden mouth is doubted, as in the pipeline."""
