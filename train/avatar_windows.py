@@ -197,7 +197,8 @@ class AvatarWindows(Dataset):
 
         # 3. The person
         keypoints = clip.keypoints
-        item["reference_pose"] = _video(draw_body(keypoints[[reference]]))
+        blank = np.zeros((1, *clip.size, 3), np.uint8)  # of a photo that no sample shows
+        item["reference_pose"] = _video(draw_body(keypoints[[reference]]) if drawn.drop_reference < 1 else blank)
         both = self.dropping and drops["any"] < drawn.drop_both
         item["keep_reference"] = torch.tensor(not (both or self._drop("reference", drops)))
         item["crops"] = torch.from_numpy(self._crops(clip, reference)).permute(0, 3, 1, 2)
