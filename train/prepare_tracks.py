@@ -97,14 +97,16 @@ def _scene(samples: Sequence[Faces], start: int, stop: int, least: int, config: 
 
 
 def _without_prints(samples: Sequence[Faces], config: TrackConfig) -> list[Faces]:
-    """The samples without faces on the first one's chest, unless most samples show one: a finder sees faces in prints
-    on shirts, but not all the time."""
-    on_chest = []
+    """The samples without faces on somebody's chest, unless most samples show one: a finder sees faces in prints on
+    shirts, but not all the time. A print may be larger than the face, which is the one that stays where it is."""
+    largest = [(s.boxes[0, :2] + s.boxes[0, 2:]) / 2 for s in samples if len(s.boxes)]
+    usual, on_chest = np.median(largest, axis=0) if largest else np.zeros(2), []
     for sample in samples:
         if not len(sample.boxes):
             continue
-        size, middle = sample.sizes()[0], (sample.boxes[:, :2] + sample.boxes[:, 2:]) / 2
-        away = (middle - middle[0]) / size
+        middle = (sample.boxes[:, :2] + sample.boxes[:, 2:]) / 2
+        own = int(np.linalg.norm(middle - usual, axis=1).argmin())
+        away = (middle - middle[own]) / sample.sizes()[own]
         on_chest.append((np.abs(away[:, 0]) < 1) & (away[:, 1] > 0.5) & (away[:, 1] < 4))
     often = np.mean([flags.any() for flags in on_chest]) > config.print_share if on_chest else True
     if often:
