@@ -44,7 +44,10 @@ weights: $(STAMP)
 	@test -n "$(PHOTOS)" -a -n "$(VIDEOS)" -a -n "$(SPEECH)" -a -n "$(HUMANS)" || \
 		{ echo "give folders: make weights PHOTOS=… VIDEOS=… SPEECH=… HUMANS=… HELD_OUT=\"name name\" (docs/weights.md)"; exit 2; }
 	$(BIN)/python train/autoencoder.py configs/autoencoder.yaml data.folders=[$(PHOTOS),$(VIDEOS)] \
-		data.held_out=$(NAMES) loop.output=$(W)/autoencoder
+		data.held_out=$(NAMES) loop.output=$(W)/autoencoder_begin
+	$(BIN)/python train/autoencoder.py configs/autoencoder.yaml data.folders=[$(PHOTOS),$(VIDEOS)] \
+		data.held_out=$(NAMES) start=$(W)/autoencoder_begin/best loop.output=$(W)/autoencoder \
+		loop.steps=26000 loop.learning_rate=1.2e-3 squares=15 data.swaps=0.1
 	test -f $(W)/speech/corpus.json || $(BIN)/python train/speech_corpus.py train/speech_sentences.txt $(W)/speech --hours 4
 	$(BIN)/python train/audio_encoder.py configs/audio_encoder.yaml data.folders=[$(W)/speech] loop.output=$(W)/audio
 	$(BIN)/python train/speech_labels.py $(W)/audio/best $(W)/people_speech $(SPEECH)
@@ -57,7 +60,7 @@ weights: $(STAMP)
 	$(BIN)/python train/render.py $(HUMANS) $(W)/people --people 32 --seconds 2 --speech $(SPEECH) --seed 1 \
 		audio=configs/model_default.yaml
 	$(BIN)/python train/prepare.py $(VIDEOS) $(W)/videos vae=null split.val_names=$(NAMES)
-	$(BIN)/python train/repair.py $(PHOTOS) $(W)/repair --variants 12 --vae $(W)/autoencoder/best \
+	$(BIN)/python train/repair.py $(PHOTOS) $(W)/repair --variants 12 --copies 3 --vae $(W)/autoencoder/best \
 		--held-out $(HELD_OUT)
 	$(BIN)/python -m train.avatar_prior $(W)/people $(W)/videos --photos 2 --folder $(W)/prior
 	$(BIN)/python train/avatar.py configs/avatar_stage1.yaml $(VIDEO) train=[basic,pose] conditions.drop_reference=1 \
