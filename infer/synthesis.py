@@ -5,11 +5,11 @@ Every stage is a generator of chunks, so memory does not depend on the length of
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import tee
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pose.pipeline import GesturePipeline
     from pose.speech import SpeechFeatures, SpeechFile
     from pose.speech_models import SpeechModel
+
+A, B = TypeVar("A"), TypeVar("B")
 
 DETECTION_SIDE = 1536  # the longer side of what the detector sees: beyond it no hand or face was found better (ours)
 BATCH = 8  # frames warped at a time: 16 MB of float frames at 512², and enough to keep both cores busy (ours)
@@ -153,13 +155,13 @@ class Synthesis:
         state = WindowState.load(writer.state) if writer.written else None
         latest: list[WindowState] = []  # the window that is being written
         writer.save_state = lambda path: latest[-1].save(path)
-        drive, start = tee(self.priors(keypoints, 0 if state is None else state.frame, still))
+        drive, begin = unzipped(self.priors(keypoints, 0 if state is None else state.frame, still))
         video = pipeline.stream(
             self.image,
             self.detection.keypoints,
             audio=(part.waveform for part in speech.features(self.fps)),
-            keypoints=(part for part, _ in drive),
-            prior=(prior for _, prior in start),
+            keypoints=drive,
+            prior=begin,
             generator=torch.Generator().manual_seed(self.seed),
             start=state,
             on_window=lambda window: latest.__setitem__(slice(None), [window]),
@@ -178,6 +180,24 @@ class Synthesis:
         if self.work_size != self.size:
             frames = functional.interpolate(frames, self.size, mode="bicubic", antialias=True)
         return to_uint8(frames)
+
+
+def unzipped(pairs: Iterator[tuple[A, B]]) -> tuple[Iterator[A], Iterator[B]]:
+    """The first and the second of each pair as streams that may be read in turn; nothing that was read is kept.
+
+    `itertools.tee` keeps up to 57 items that both have read: a gigabyte of priors.
+    """
+    waiting: tuple[deque[Any], deque[Any]] = deque(), deque()
+
+    def side(number: int) -> Iterator[Any]:
+        while waiting[number] or (pair := next(pairs, None)) is not None:
+            if not waiting[number]:
+                for queue, part in zip(waiting, pair, strict=True):
+                    queue.append(part)
+                del pair
+            yield waiting[number].popleft()
+
+    return side(0), side(1)
 
 
 def with_phones(features: Iterable[SpeechFeatures]) -> Iterable[SpeechFeatures]:
