@@ -47,11 +47,17 @@ class WindowState:
         compositor.restore(self.waiting)
 
     def save(self, path: Path) -> None:
+        """Keep it as safetensors; OSError where it cannot be written."""
         tensors = dict(self.waiting)
         for name, tensor in (("before", self.before), ("noise", self.noise)):
             if tensor is not None:
                 tensors[name] = tensor.cpu()
-        save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata={"frame": str(self.frame)})
+        try:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata={"frame": str(self.frame)})
+        except SafetensorError as error:  # a full disk, which is not the programmer's mistake
+            raise OSError(
+                f"could not write {path} ({error}); free some space and run the same command again"
+            ) from None
 
     @classmethod
     def load(cls, path: Path) -> WindowState:

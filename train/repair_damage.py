@@ -5,6 +5,7 @@ Letters: V variants, F = V + 1 frames, K = 543 keypoints, C h w latents, H W pic
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -137,8 +138,11 @@ def seen(path: Path, side: int, copy: int = 0) -> tuple[Picture, Detection]:
 
 
 def changed(picture: Picture, copy: int) -> Picture:
-    """A copy (h, w, 3) of a photo to learn from: every odd one mirrored, nearer by up to a fifth, other colours."""
-    generator = np.random.default_rng(copy)
+    """A copy (h, w, 3) of a photo to learn from: every odd one mirrored, nearer by up to a fifth, other colours.
+
+    What changes how far is drawn from the number and the photo, so that copies of one number are not all alike.
+    """
+    generator = np.random.default_rng([copy, zlib.crc32(picture.tobytes())])
     share = 1 - NEARER * generator.random()
     height, width = (round(share * side) for side in picture.shape[:2])
     top, left = (

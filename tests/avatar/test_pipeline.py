@@ -418,3 +418,5 @@ def test_a_run_taken_up_at_a_window_ends_with_the_same_frames(pipeline, stride, 
     (tmp_path / "state.safetensors").write_bytes(b"no")
     with pytest.raises(ValueError, match="no state of an interrupted run"):
         WindowState.load(tmp_path / "state.safetensors")
+    with pytest.raises(OSError, match="could not write"):
+        state.save(tmp_path / "missing" / "state.safetensors")

@@ -148,3 +148,5 @@ def test_copies_are_other_pictures_of_the_same_photo():
     plain = profile(picture)
     assert np.corrcoef(profile(first), plain[::-1])[0, 1] > np.corrcoef(profile(first), plain)[0, 1]
     assert np.corrcoef(profile(second), plain)[0, 1] > np.corrcoef(profile(second), plain[::-1])[0, 1]
+    # Another photo is not changed by as much.
+    assert changed(np.ascontiguousarray(picture[::-1]), 1).shape != first.shape
