@@ -48,6 +48,17 @@ def load_pipeline(path: str | Path, dtype: torch.dtype = torch.float32) -> Avata
     return pipeline
 
 
+def fast_dtype(device: str | torch.device) -> torch.dtype:
+    """What networks run in there: bfloat16, but float32 on processors that have no arithmetic for it.
+
+    Such a processor (AVX2 alone, say) makes convolutions 8 times slower in bfloat16 than in float32.
+    """
+    if torch.device(device).type != "cpu":
+        return torch.bfloat16
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot tell
+    return torch.bfloat16 if any(has for name, has in known.items() if "bf16" in name) else torch.float32
+
+
 def build_pipeline(config: Mapping[str, Any]) -> AvatarPipeline:
     """A pipeline with new weights, drawn from torch's global generator: seed that for the same ones again."""
     _check_names(config, SECTIONS, "section")

@@ -36,7 +36,7 @@ import torch
 from numpy.typing import NDArray
 
 from avatar import conditions
-from avatar.build import load_pipeline
+from avatar.build import fast_dtype, load_pipeline
 from avatar.data.clips import FRAME_SAMPLES, Clip
 from avatar.data.shards import ShardFolder
 from avatar.metrics.images import ms_ssim
@@ -187,7 +187,7 @@ def evaluate(args: argparse.Namespace) -> str:
         kinds["repair"] = list(repair_samples(args.repair, args.variants))
     for folder in args.clips:
         kinds[f"reenactment {folder.name}"] = list(clip_samples(folder, args.frames))
-    pipeline = load_pipeline(args.model, getattr(torch, args.dtype))
+    pipeline = load_pipeline(args.model, getattr(torch, args.dtype) if args.dtype else fast_dtype("cpu"))
     pipeline.set_progress_bar_config(disable=True)
     if args.no_reference:
         pipeline.register_to_config(reference_guidance=0.0, audio_guidance=0.0)
@@ -228,7 +228,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--frames", type=int, default=24, help="of each clip")
     add("--stride", type=int, help="frame stride; None: the model's")
     add("--no-reference", action="store_true", help="as if there were no photo to look at beside the prior")
-    add("--dtype", default="bfloat16")
+    add("--dtype", help="float32, bfloat16; None: what is fast here")
     add("--sheets", action=argparse.BooleanOptionalAction, default=True)
     add("--truth", action="store_true", help="a row for the truth itself")
     return parser.parse_args(argv)

@@ -44,13 +44,11 @@ def parse_guidance(text: str | None) -> Guidance | None:
 
 
 def load_model(path: str, fps: float, device: str) -> AvatarPipeline:
-    """A video model on its device, in bfloat16; ValueError when there is none or its clock is another."""
-    import torch
-
-    from avatar.build import load_pipeline
+    """A video model on its device, in what is fast there; ValueError when there is none or its clock is another."""
+    from avatar.build import fast_dtype, load_pipeline
     from avatar.shipped import located
 
-    pipeline = load_pipeline(located(path), torch.bfloat16)
+    pipeline = load_pipeline(located(path), fast_dtype(device))
     if pipeline.fps != fps:
         raise ValueError(f"{path} makes {pipeline.fps:g} frames a second and --fps is {fps:g}; leave --fps out")
     pipeline.set_progress_bar_config(disable=True)

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import ProjectConfiguration
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from avatar.build import fast_dtype
 from train.batches import Sampled, StepBatches, seed_of
 from train.checkpoints import (
     Averaged,
@@ -114,6 +115,16 @@ class Sums:
         return {name: total / count for name, (total, count) in zip(names, totals, strict=True) if count}
 
 
+def usable_precision(wanted: str) -> str:
+    """`loop.precision`, or "no" where bf16 would run on a processor that is many times slower with it."""
+    state = PartialState()
+    if wanted != "bf16" or fast_dtype(state.device) is torch.bfloat16:
+        return wanted
+    if state.is_main_process:
+        print("this processor has no bfloat16 arithmetic: float32 is used, which is faster here", flush=True)
+    return "no"
+
+
 def train(config: Any, task: Task, training: Dataset, validation: Dataset) -> Path:
     """Train and return the folder of the best checkpoint. `config` is the whole experiment, with a `loop` section."""
     loop: LoopConfig = config.loop
@@ -124,7 +135,7 @@ def train(config: Any, task: Task, training: Dataset, validation: Dataset) -> Pa
     # 1. Prepare
     accelerator = Accelerator(
         gradient_accumulation_steps=loop.accumulate,
-        mixed_precision=loop.precision,
+        mixed_precision=usable_precision(loop.precision),
         log_with="tensorboard",
         project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output)),
         step_scheduler_with_optimizer=False,

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from avatar import latents
-from avatar.build import build_pipeline, load_pipeline
+from avatar.build import build_pipeline, fast_dtype, load_pipeline
 from avatar.latents import load_autoencoder
 from avatar.shipped import located
 
@@ -74,3 +74,12 @@ def test_the_autoencoder_ships_and_its_latents_are_standard():
 def test_weights_that_do_not_ship_are_named():
     with pytest.raises(ValueError, match="it has .*autoencoder"):
         located("shipped:autoencodr")
+
+
+def test_networks_run_in_what_the_processor_can_compute():
+    """bfloat16 just where it is arithmetic and not emulation; GPUs always have it."""
+    flags = Path("/proc/cpuinfo")
+    if flags.is_file() and "flags" in flags.read_text():
+        has = bool({"avx512_bf16", "amx_bf16"} & set(flags.read_text().split()))
+        assert fast_dtype("cpu") is (torch.bfloat16 if has else torch.float32)
+    assert fast_dtype("cuda") is torch.bfloat16
