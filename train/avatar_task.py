@@ -64,6 +64,7 @@ class LossConfig:
     sure: float = 1.0  # ours: weight of places that the prior is sure of, which is what is shown there; doubt weighs 1
     error: str = "squared"  # published; or "absolute", ours: of what is blurred by averaging, less
     pixels: float = 0.0  # ours: of the absolute error of decoded pictures, in the same places; see docs/training.md
+    pixels_side: int | None = None  # ours: latent cells of the square of each clip that is decoded for it; None: all
     mask: float = 0.1  # ours: boxes for the region masks; not public
     heatmap: float = 1.0  # published without a weight; for t < 500 and with probability 0.5
 
@@ -72,6 +73,19 @@ class LossConfig:
             raise ValueError(
                 f"losses.error must be squared or absolute and losses.sure 0 to 1, got {self.error!r}, {self.sure}"
             )
+
+
+def _squares(side: int | None, weight: Tensor, *maps: Tensor) -> list[Tensor]:
+    """Of maps (B, …, h, w) the square of each clip where `weight` (B, 1, F, h, w) is largest; all of them for None."""
+    height, width = weight.shape[-2:]
+    if side is None or side >= min(height, width):
+        return list(maps)
+    share = torch.nn.functional.avg_pool2d(weight.mean(2), side, 1).flatten(1)  # (B, places)
+    corners = [divmod(int(at), width - side + 1) for at in share.argmax(1)]
+    return [
+        torch.stack([x[..., y : y + side, left : left + side] for x, (y, left) in zip(m, corners, strict=True)])
+        for m in maps
+    ]
 
 
 def parameter_groups(pipeline: AvatarPipeline) -> dict[str, list[nn.Parameter]]:
@@ -208,8 +222,10 @@ class AvatarTask(Task):
         total = parts["denoising"]
         if self.weights.pixels:
             made = losses.clean_latents(output.sample.float(), noisy, times, alphas, kind)
+            places = torch.ones_like(clean[:, :1]) if weight is None else weight
+            made, known, *places = _squares(self.weights.pixels_side, places, made, clean, local, places)
             parts["pixels"] = losses.denoising_loss(
-                self._pictures(made), self._pictures(clean), local, 1.0, weight, absolute=True
+                self._pictures(made), self._pictures(known), places[0], 1.0, places[1], absolute=True
             ).mean()
             total = total + self.weights.pixels * parts["pixels"]
         if self.uses_regions:

@@ -19,6 +19,7 @@ from PIL import Image
 from avatar import conditions, latents
 from avatar.data.clips import FPS, Clip, make_clip
 from avatar.sizes import crop_to_aspect, resize, working_size
+from avatar.warp.layers import Layers
 from avatar.warp.prior import GeometricPrior, Prior
 from pose.arm_turns import turned_arms
 from pose.detect import PersonDetector
@@ -44,19 +45,22 @@ TURN_SHARE = 0.75  # of the variants have extra turns
 TRIES = 8  # for arms that stay in the picture, each with smaller turns
 NEARER, GAMMA, TINT = 0.2, 0.35, 0.15  # ours: of copies, largest cut, log of the gamma, gain of a colour
 CROP_SIDE = 128  # of identity crops, the default model's
+OUTLINE = (0.3, 0.9)  # ours: coverage from which a pixel is the person's in another place; the rim is the old place's
 SHOWN = 4  # variants on a sheet
 
 
 def damaged_clip(
-    path: Path, split: str, key: str, settings: RepairSettings, copy: int = 0
+    path: Path, split: str, key: str, settings: RepairSettings, copy: int = 0, behind: Path | None = None
 ) -> tuple[Clip, Image.Image]:
     """The repair clip of a photo (or the middle frame of a video), without latents, and a sheet to look at.
 
-    `copy` above 0: of the photo as `changed` with that number.
+    `copy` above 0: of the photo as `changed` with that number. `behind`: a photo whose background it gets.
 
     ValueError when the photo cannot be read or shows nobody.
     """
     picture, detection = seen(path, settings.side, copy)
+    if behind is not None:
+        picture = in_place_of(picture, detection, *seen(behind, settings.side, copy))
     size = picture.shape[:2]
     generator = np.random.default_rng([settings.seed, *key.encode()])
     reference, depth = detection.keypoints, detection.depth[0]
@@ -152,6 +156,19 @@ def changed(picture: Picture, copy: int) -> Picture:
     bright = (part / 255.0) ** np.exp(generator.uniform(-GAMMA, GAMMA)) * (1 + TINT * generator.uniform(-1, 1, 3))
     out = np.clip(bright * 255, 0, 255).round().astype(np.uint8)
     return np.ascontiguousarray(out[:, :: -1 if copy % 2 else 1])
+
+
+def in_place_of(picture: Picture, detection: Detection, other: Picture, there: Detection) -> Picture:
+    """The person of one picture (H, W, 3) before the background of another, where somebody else stood: what is hidden
+    there is the prior's own guess."""
+    matte = _layers(picture, detection).matte
+    alpha = np.clip((matte - OUTLINE[0]) / (OUTLINE[1] - OUTLINE[0]), 0, 1)[..., None]
+    place = resize((_layers(other, there).background.transpose(1, 2, 0) * 255).round().astype(np.uint8), matte.shape)
+    return (alpha * picture + (1 - alpha) * place).round().astype(np.uint8)
+
+
+def _layers(picture: Picture, detection: Detection) -> Layers:
+    return GeometricPrior(picture, detection.keypoints, detection.depth[0], detection.matte[0]).layers
 
 
 def random_poses(detection: Detection, settings: RepairSettings, generator: np.random.Generator) -> Keypoints:

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderTiny
+from PIL import Image
 
 from avatar import latents
 from avatar.data.shards import ShardFolder
 from avatar.warp.prior import GeometricPrior
 from pose.arm_turns import turned_arms
 from train.avatar_windows import AvatarWindows, ConditionConfig, WindowShape
-from train.repair import main, make_piece, settings_of
-from train.repair_damage import changed, seen
+from train.repair import Work, find_work, main, make_piece, parse, settings_of
+from train.repair_damage import changed, in_place_of, seen
 
 PHOTO = "examples/presenter.png"
 SIDE, VARIANTS = 192, 3
@@ -124,13 +125,10 @@ def test_mistakes_are_one_line(tmp_path, capsys, changes, message):
 
 
 def test_a_picture_of_nobody_is_left_out(vae, tmp_path):
-    from PIL import Image
-
-    from train.repair import parse
-
     Image.new("RGB", (256, 256), (90, 120, 90)).save(tmp_path / "grass.png")
     args = parse([str(tmp_path), str(tmp_path / "out"), "--vae", str(vae), "--size", "192"])
-    why = make_piece(tmp_path / "grass.png", "train", tmp_path / "x.tar", 0, settings_of(args), tmp_path / "x.jpg")
+    work = Work(tmp_path / "grass.png", "train", tmp_path / "x.tar")
+    why = make_piece(work, settings_of(args), tmp_path / "x.jpg")
     assert why and not (tmp_path / "x.tar").exists()
 
 
@@ -150,3 +148,26 @@ def test_copies_are_other_pictures_of_the_same_photo():
     assert np.corrcoef(profile(second), plain)[0, 1] > np.corrcoef(profile(second), plain[::-1])[0, 1]
     # Another photo is not changed by as much.
     assert changed(np.ascontiguousarray(picture[::-1]), 1).shape != first.shape
+
+
+def test_a_person_before_another_place(tmp_path):
+    """Whoever is in the photo stays, what is around is the other photo's; where somebody stood there is a guess."""
+    picture, detection = seen_photo()
+    other = np.full_like(picture, (200, 40, 40))
+    person = detection.matte[0] > 0.5
+    other[person] = picture[person]
+    moved = in_place_of(picture, detection, other, detection)
+    inside, outside = detection.matte[0] > 0.99, detection.matte[0] < 0.01
+    assert np.abs(moved[inside].astype(int) - picture[inside]).mean() < 2
+    assert np.abs(moved[outside].astype(int) - (200, 40, 40)).mean() < 12
+
+
+def test_only_photos_that_are_learned_lend_their_background(tmp_path):
+    for number, name in enumerate(("a", "b", "c", "kept")):
+        Image.new("RGB", (64, 64), (number, 0, 0)).save(tmp_path / f"{name}.png")
+    args = parse([str(tmp_path), str(tmp_path / "out"), "--copies", "4", "--held-out", "kept"])
+    work = find_work(args)
+    assert len({item.piece for item in work}) == len(work) == 3 * 4 + 1
+    for item in work:
+        assert (item.behind is None) == (item.copy < 2)
+        assert item.behind is None or (item.behind != item.photo and item.behind.stem != "kept")
