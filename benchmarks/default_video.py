@@ -2,6 +2,7 @@
 
     python benchmarks/default_video.py MODEL --repair REPAIR --clips CLIPS --out report/
     python benchmarks/default_video.py MODEL … --runs 1@0.2 2@0.5 1@1        # steps @ strength, each a row
+    python benchmarks/default_video.py MODEL … --without reference regions audio motion  # the first run lacking each
 
 REPAIR: what train/repair.py wrote; of its validation photos, some variants are made good by the pipeline. CLIPS: what
 train/prepare.py or train/render.py wrote; of its validation clips, a stretch is made again from the first frame,
@@ -25,7 +26,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ Video = NDArray[np.uint8]
 UNSURE = 0.5  # issue's "low-confidence area"
 DETECT_EVERY = 6
 SHEET_FRAMES = 3  # of a clip
+PARTS = ("reference", "regions", "audio", "motion")
 
 
 @dataclass
@@ -109,13 +111,33 @@ def _held_out(folder: Path) -> Iterator[Clip]:
         yield shards.clip(index)
 
 
-def made(pipeline: AvatarPipeline, sample: Sample, steps: int, strength: float, stride: int | None) -> Video:
-    """The pipeline's frames (F, H, W, 3)."""
-    frames = pipeline(
-        sample.image, sample.reference, audio=sample.sound, keypoints=sample.keypoints, prior=sample.prior,
-        steps=steps, strength=strength, frame_stride=1 if len(sample.truth) == 1 else stride,
-        generator=torch.Generator().manual_seed(0),
-    ).frames  # fmt: skip
+@contextmanager
+def lacking(pipeline: AvatarPipeline, part: str | None) -> Iterator[None]:
+    """The pipeline without one of PARTS, as training drops them; "audio" is left out by `made`."""
+    config, encoder = dict(pipeline.config), pipeline.identity_encoder
+    if part == "reference":
+        pipeline.register_to_config(reference_guidance=0.0, audio_guidance=0.0)
+    elif part == "motion":
+        pipeline.register_to_config(motion_frames=0)
+    elif part == "regions":
+        pipeline.identity_encoder = None
+    yield
+    names = ("reference_guidance", "audio_guidance", "motion_frames")
+    pipeline.register_to_config(**{name: config[name] for name in names})
+    pipeline.identity_encoder = encoder
+
+
+def made(
+    pipeline: AvatarPipeline, sample: Sample, steps: int, strength: float, stride: int | None, part: str | None = None
+) -> Video:
+    """The pipeline's frames (F, H, W, 3), without `part` of it."""
+    with lacking(pipeline, part):
+        frames = pipeline(
+            sample.image, sample.reference, audio=None if part == "audio" else sample.sound,
+            keypoints=sample.keypoints, prior=sample.prior, steps=steps, strength=strength,
+            frame_stride=1 if len(sample.truth) == 1 else stride,
+            generator=torch.Generator().manual_seed(0),
+        ).frames  # fmt: skip
     return _pictures(frames)
 
 
@@ -189,8 +211,7 @@ def evaluate(args: argparse.Namespace) -> str:
         kinds[f"reenactment {folder.name}"] = list(clip_samples(folder, args.frames))
     pipeline = load_pipeline(args.model, getattr(torch, args.dtype) if args.dtype else fast_dtype("cpu"))
     pipeline.set_progress_bar_config(disable=True)
-    if args.no_reference:
-        pipeline.register_to_config(reference_guidance=0.0, audio_guidance=0.0)
+    runs = [(run, None) for run in args.runs] + [(args.runs[0], part) for part in args.without]
     args.out.mkdir(parents=True, exist_ok=True)
     text, kept, began = [], {}, time.monotonic()
     with PersonDetector() as detector:
@@ -198,13 +219,14 @@ def evaluate(args: argparse.Namespace) -> str:
             rows = {"prior": [scores(_pictures(s.prior.frames), s, detector) for s in samples]}
             if args.truth:
                 rows["truth"] = [scores(s.truth, s, detector) for s in samples]
-            for run in args.runs:
+            for run, part in runs:
                 steps, strength = run.split("@")
-                rows[run] = []
+                title = run if part is None else f"{run} without {part}"
+                rows[title] = []
                 for sample in samples:
-                    video = made(pipeline, sample, int(steps), float(strength), args.stride)
-                    rows[run].append(scores(video, sample, detector))
-                    if run == args.runs[0] and args.sheets:
+                    video = made(pipeline, sample, int(steps), float(strength), args.stride, part)
+                    rows[title].append(scores(video, sample, detector))
+                    if title == args.runs[0] and args.sheets:
                         path = args.out / f"{kind.replace(' ', '_')}_{sample.name}.jpg"
                         picture = sheet(video, sample)[..., ::-1]
                         cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 93])
@@ -227,7 +249,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--variants", type=int, default=2, help="of each photo")
     add("--frames", type=int, default=24, help="of each clip")
     add("--stride", type=int, help="frame stride; None: the model's")
-    add("--no-reference", action="store_true", help="as if there were no photo to look at beside the prior")
+    add("--without", nargs="+", default=[], choices=PARTS, help="rows of the first run lacking each of these")
     add("--dtype", help="float32, bfloat16; None: what is fast here")
     add("--sheets", action=argparse.BooleanOptionalAction, default=True)
     add("--truth", action="store_true", help="a row for the truth itself")
