@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose.bvh import read_bvh
-from pose.datasets.beat import FACE_FPS, read_face, read_semantics
+from pose.datasets.beat import read_face, read_semantics
 from pose.datasets.clip import held_at, read_sound, resampled_curves
 from pose.datasets.mapping import on_home
 from pose.datasets.smplx import smplx_motion
@@ -83,8 +83,8 @@ def read_motion(path: Path) -> Motion:
         face = face_beside(path)
         if face is None:
             return motion
-        curves = read_face(face, [])
-        return replace(motion, expression=resampled_curves(curves, FACE_FPS, motion.fps, len(motion)))
+        curves, rate = read_face(face, [])
+        return replace(motion, expression=resampled_curves(curves, rate, motion.fps, len(motion)))
     try:
         with np.load(path, allow_pickle=False) as file:
             smplx = {"poses", "trans", "mocap_frame_rate"} <= set(file.files)

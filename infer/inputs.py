@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pose.speech import SpeechFile
 
 MODEL_FPS = 25.0  # of the video model that ships
+GESTURES = Path(__file__).parents[1] / "pose" / "weights" / "default"  # the gesture model that ships
 LENGTH_TOLERANCE = 2  # frames by which a motion or a driving video may miss the speech's length (rounding of rates)
 
 
@@ -67,8 +68,21 @@ def chosen_model(model: str | None, fps: float) -> str | None:
     return None if model == "none" else model
 
 
+def chosen_gestures(model: str | None, led: bool) -> str | None:
+    """The gesture model that `--gesture-model` means: what ships where it is left out, None for prosody ("none").
+
+    `led`: something else gives the motion. What ships hears through the reader of phones, and is nothing without it.
+    """
+    from avatar.shipped import WEIGHTS
+
+    if model is None:
+        ships = GESTURES.is_dir() and (WEIGHTS / "audio").is_dir()
+        return str(GESTURES) if ships and not led else None
+    return None if model == "none" else model
+
+
 def model_files(path: str | None) -> list[Path]:
-    """The files that a video model is read from, in the order of their names; none of one from a hub."""
+    """The files that a model is read from, in the order of their names; none of one from a hub."""
     from avatar.shipped import located
 
     path = None if path is None else located(path)

@@ -43,7 +43,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--fps", default=25.0, type=float, help="frames a second, 10 to 60")
     add("--seed", default=0, type=int, help="another seed, another performance")
     add("--motion-in", type=Path, help="use this .bvh or .npz motion instead of the speech's")
-    add("--gesture-model", help="gestures of a model of train/gesture.py: a folder or hub id; without one, prosody")
+    add(
+        "--gesture-model",
+        help="gestures of a model of train/gesture.py: a folder or hub id; none: motion by rule; "
+        "left out: the one that ships",
+    )
     add("--style", help="of the gesture model: a name, or weights as in happiness=1.5 or happiness=0.5,sadness=0.5")
     add("--speaker", help="of the gesture model: a name, or weights as for --style")
     add("--speech-model", help="folder or hub id of the speech network that the gesture model hears, if it needs one")
@@ -133,9 +137,10 @@ def run(args: argparse.Namespace) -> str:
     """Make the video; returns a sentence that says what was made."""
     began = time.monotonic()
     # 1. Everything that may be refused, before anything heavy loads.
-    from infer.inputs import chosen_model
+    from infer.inputs import chosen_gestures, chosen_model
 
     args.model = chosen_model(args.model, args.fps)
+    args.gesture_model = chosen_gestures(args.gesture_model, led=bool(args.motion_in or args.driving))
     check_arguments(args)
     from avatar.video_io import SEGMENT_FRAMES, VideoWriter, disclosure
     from infer.inputs import (
@@ -205,7 +210,8 @@ def run(args: argparse.Namespace) -> str:
     gesture = (args.gesture_model, args.style, args.speaker, args.speech_model)
     drawn = (args.model, args.steps, args.strength, args.guidance, args.mouth)
     settings = (disclosure(), size, args.fps, args.seed, *gesture, *drawn)
-    key = work_key(settings, (args.image, args.audio, args.motion_in, args.driving, *model_files(args.model)))
+    models = (*model_files(args.gesture_model), *model_files(args.model))
+    key = work_key(settings, (args.image, args.audio, args.motion_in, args.driving, *models))
     with ExitStack() as stack:
         sound = stack.enter_context(playable_sound(args.audio, speech))
         length = SEGMENT_FRAMES if pipeline is None else MODEL_SEGMENT_FRAMES

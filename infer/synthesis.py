@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from avatar.shipped import WEIGHTS
 from avatar.sizes import MULTIPLE, crop_to_aspect, resize, working_size
 from pose.keypoints import Keypoints
-from pose.motion import EXPRESSION_NAMES, Motion
+from pose.motion import Motion
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,24 +65,34 @@ class Synthesis:
             self.image, reference, self.detection.depth[0], self.detection.matte[0], device=device
         )
 
-    def speech_motion(self, speech: SpeechFile) -> Iterator[Motion]:
-        """Motion from speech alone, as many frames as cover the sound."""
+    def speech_motion(self, speech: SpeechFile, lips: bool = True) -> Iterator[Motion]:
+        """Motion from speech alone, by rule, as many frames as cover the sound; `lips`: that say its phones."""
         from pose.prosody import ProsodyMotion
 
-        return ProsodyMotion(self.seed, self.fps).stream(with_phones(speech.features(self.fps)))
+        features = speech.features(self.fps)
+        return ProsodyMotion(self.seed, self.fps).stream(with_phones(features) if lips else features)
 
     def with_speech_face(self, motions: Iterable[Motion], speech: SpeechFile) -> Iterator[Motion]:
         """Motion as it comes; where it does not know the face (BVH, gestures alone), lips and eyes of the speech."""
         spoken = self.speech_motion(speech)
-        face = np.zeros((0, len(EXPRESSION_NAMES)), np.float32)
+        held: Motion | None = None
         for motion in motions:
             if motion.expression is None:
-                while len(face) < len(motion) and (more := next(spoken, None)) is not None:
-                    face = np.concatenate([face, more.expression])  # type: ignore[list-item]
-                if len(face) < len(motion):  # a motion that outlasts the speech keeps the last face
-                    face = np.concatenate([face, np.repeat(face[-1:], len(motion) - len(face), axis=0)])
-                motion, face = replace(motion, expression=face[: len(motion)]), face[len(motion) :]
+                own, held = next_frames(held, spoken, len(motion))
+                motion = replace(motion, expression=own.expression)
             yield motion
+
+    def with_speech_eyes(self, motions: Iterable[Motion], speech: SpeechFile) -> Iterator[Motion]:
+        """Motion with the eyes and brows of the prosody motion, which look where they would on that one's head."""
+        from pose.eye_contact import head_turn, with_eyes
+
+        spoken = self.speech_motion(speech, lips=False)
+        held: Motion | None = None
+        first = None
+        for motion in motions:
+            own, held = next_frames(held, spoken, len(motion))
+            first = (head_turn(motion[:1])[0], head_turn(own[:1])[0]) if first is None else first
+            yield with_eyes(motion, own, first)
 
     def gesture_motion(
         self, pipeline: GesturePipeline, speech: SpeechFile, speech_model: SpeechModel | None = None, **choice: Any
@@ -90,6 +100,7 @@ class Synthesis:
         """Motion of a trained gesture model at this video's rate, which goes on from the photo's own pose.
 
         `speech_model` is what it hears through, if it needs one; `choice`: style and speaker, as for its `stream`.
+        Eyes are the prosody motion's for models that say so.
         """
         from infer.gesture import resampled_stream
         from pose.photo_pose import photo_motion
@@ -98,7 +109,9 @@ class Synthesis:
         features = speech.features(pipeline.fps)
         features = features if speech_model is None else speech_model.stream(features)
         made = pipeline.stream(features, seed=self.seed, seed_motion=before, **choice)
-        return self.with_speech_face(resampled_stream(made, self.fps), speech)
+        moves = resampled_stream(made, self.fps)
+        finished = self.with_speech_face if pipeline.config.own_eyes else self.with_speech_eyes
+        return finished(moves, speech)
 
     def keypoints(self, motion: Iterator[Motion]) -> Iterator[Keypoints]:
         """The photo's own body and face under a motion."""
@@ -198,6 +211,19 @@ def unzipped(pairs: Iterator[tuple[A, B]]) -> tuple[Iterator[A], Iterator[B]]:
             yield waiting[number].popleft()
 
     return side(0), side(1)
+
+
+def next_frames(held: Motion | None, stream: Iterator[Motion], frames: int) -> tuple[Motion, Motion]:
+    """The next frames of a stream, of which past the end the last one stays; and what is held then.
+
+    `held`: the frame that was given out last and what was read beyond it; None at first.
+    """
+    parts, given = ([], 0) if held is None else ([held], 1)
+    while sum(map(len, parts)) < given + frames and (more := next(stream, None)) is not None:
+        parts.append(more)
+    joined = Motion.concatenated(parts)
+    places = np.minimum(np.arange(given, given + frames), len(joined) - 1)
+    return joined[places], joined[slice(places[-1], None)]
 
 
 def with_phones(features: Iterable[SpeechFeatures]) -> Iterable[SpeechFeatures]:

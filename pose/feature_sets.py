@@ -3,6 +3,7 @@
     set             blocks                                    width
     acoustic        mfcc, mel, prosody, onset                 109    needs nothing but `pose.speech`
     acoustic_phones … phones                                  149    our reader of phones (pose/phone_reader.py)
+    acoustic_mouth  … phones, mouth                           161    the same, and what lips do with them
     acoustic_words  … words                                   410
     wavlm           wavlm                                     1024   DiffuseStyleGesture
     wavlm_acoustic  mfcc, mel, prosody, wavlm, onset          1133   DiffuseStyleGesture+'s order
@@ -14,6 +15,7 @@
     prosody  4      energy, its change, pitch in semitones / 6, its change (from the frame before)
     onset    1      as it is
     phones   40     block "phones" of the features, as PhoneReader adds it
+    mouth    12     block "mouth" of the features, as PhoneReader adds it: coefficients of the face, times 4
     wavlm    1024   block "wavlm" of the features: whoever has the network adds it (last layer, on the motion clock)
     words    301    block "words": a word vector (300), then 1 where nobody speaks; without the block no word is known
 
@@ -31,15 +33,19 @@ from numpy.typing import NDArray
 from scipy.fft import dct
 
 from pose.acoustics import SAMPLE_RATE
-from pose.phone_lips import PHONES
+from pose.phone_lips import MOUTH, PHONES
 from pose.speech import SpeechFeatures
 
 Array = NDArray[np.float32]
 
-BLOCK_WIDTHS = {"mfcc": 40, "mel": 64, "prosody": 4, "onset": 1, "phones": len(PHONES), "wavlm": 1024, "words": 301}
+BLOCK_WIDTHS = {
+    "mfcc": 40, "mel": 64, "prosody": 4, "onset": 1, "phones": len(PHONES), "mouth": len(MOUTH), "wavlm": 1024,
+    "words": 301,
+}  # fmt: skip
 FEATURE_SETS = {
     "acoustic": ("mfcc", "mel", "prosody", "onset"),
     "acoustic_phones": ("mfcc", "mel", "prosody", "onset", "phones"),
+    "acoustic_mouth": ("mfcc", "mel", "prosody", "onset", "phones", "mouth"),
     "acoustic_words": ("mfcc", "mel", "prosody", "onset", "words"),
     "wavlm": ("wavlm",),
     "wavlm_acoustic": ("mfcc", "mel", "prosody", "wavlm", "onset"),
@@ -88,7 +94,7 @@ def _block(features: SpeechFeatures, name: str, before: SpeechFeatures | None) -
         )
     if given[name].shape[1] != BLOCK_WIDTHS[name]:
         raise ValueError(f"block {name!r} must be {BLOCK_WIDTHS[name]} wide, got {given[name].shape[1]}")
-    return given[name]
+    return 4 * given[name] if name == "mouth" else given[name]
 
 
 def silence(like: SpeechFeatures, frames: int) -> SpeechFeatures:

@@ -30,6 +30,12 @@ PHONES = (
 )  # fmt: skip
 LABIALS = ("P", "B", "M")
 
+# What `phone_mouth` gives, in the order of the features' block "mouth" (pose/mouth_stream.py).
+MOUTH = (
+    "jawOpen", "mouthClose", "mouthPress", "mouthFunnel", "mouthPucker", "mouthStretch", "mouthSmile",
+    "mouthLowerDown", "mouthUpperUp", "mouthRollLower", "mouthRollUpper", "mouthShrugUpper",
+)  # fmt: skip
+
 # Phones: opening of the jaw, how much they insist on it; pucker, funnel, stretch, how much they insist on these.
 _WANTED: dict[str, tuple[float, float, float, float, float, float]] = {
     "SIL": (0.00, 0.5, 0.00, 0.00, 0.00, 0.3),

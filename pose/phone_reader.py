@@ -1,4 +1,4 @@
-"""Which phone is said when: our small wav2vec 2.0 (train/audio_encoder.py) as one more block of `SpeechFeatures`.
+"""Which phone is said when: our small wav2vec 2.0 (train/audio_encoder.py) as two more blocks of `SpeechFeatures`.
 
 The forward pass is written out here, because importing transformers takes longer than a minute of speech. It reads
 the folders that transformers' Wav2Vec2ForAudioFrameClassification saves: convolutions with a group norm after the
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pose.mouth_stream import with_mouth
 from pose.phone_lips import PHONES
+from pose.speech import SpeechFeatures
 from pose.speech_models import FIELD, SpeechModel
 
 Array = NDArray[np.float32]
@@ -29,7 +32,8 @@ FIXED = {"feat_extract_norm": "group", "do_stable_layer_norm": True, "hidden_act
 
 
 class PhoneReader(SpeechModel):
-    """Adds the block "phones" (F, C): the share of each of `pose.phone_lips.PHONES`, for lips that follow the words.
+    """Adds the block "phones" (F, C): the share of each of `pose.phone_lips.PHONES`, for lips that follow the words;
+    and the block "mouth" (F, 12), what such lips do (`pose.mouth_stream`).
 
     `source` is a folder such as avatar/weights/audio. A second of speech takes 0.01 s of one core. ValueError for a
     network of another kind.
@@ -57,6 +61,10 @@ class PhoneReader(SpeechModel):
     def width(self) -> int:
         """C."""
         return len(PHONES)
+
+    def stream(self, features: Iterable[SpeechFeatures]) -> Iterator[SpeechFeatures]:
+        """The same features with both blocks added, about a second at a time, whatever pieces come in."""
+        return with_mouth(super().stream(features))
 
     @torch.no_grad()
     def hidden_states(self, waveform: Array) -> Array:

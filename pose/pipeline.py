@@ -87,6 +87,7 @@ class GesturePipeline(DiffusionPipeline):
         clip: float | None = None,  # hold clean samples within ± so many deviations
         smooth: int = 0,  # frames of the smoothing that `stream` does when it is not told; 0 for none
         fidelity: str = "paper",  # "released": the cross-fade of one frame
+        own_eyes: bool = True,  # False: who shows the face takes eyes and brows elsewhere (pose/eye_contact.py)
     ) -> None:
         super().__init__()
         inner = representation.dim if codec is None else codec.config.latent_dim
@@ -121,6 +122,7 @@ class GesturePipeline(DiffusionPipeline):
             clip=clip,
             smooth=smooth,
             fidelity=fidelity,
+            own_eyes=own_eyes,
         )
 
     @classmethod

@@ -74,8 +74,10 @@ def set_guess(
     guess.heard_mean.copy_(sound.mean(0))
     scale = sound.std(0).clamp(min=1e-3)
     spread, axes = torch.linalg.eigh(((sound - sound.mean(0)) / scale).T.cov())
-    count = guess.heard_axes.shape[1]
-    guess.heard_axes.copy_(axes.flip(1)[:, :count] / scale[:, None] / spread.flip(0)[:count].clamp(min=1e-6).sqrt())
+    whole = guess.heard_whole
+    count = guess.heard_axes.shape[1] - whole
+    found = axes.flip(1)[:, :count] / scale[:, None] / spread.flip(0)[:count].clamp(min=1e-6).sqrt()
+    guess.heard_axes.copy_(torch.cat([found, torch.diag(1 / scale)[:, len(scale) - whole :]], 1))
     # 2. The mean, by style, by speaker and by speech; the shortest solutions share what styles and speakers have in
     # common, and say 0 for nothing
     values = windows @ guess.basis

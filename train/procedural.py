@@ -8,6 +8,9 @@ Each "speaker" has its own amplitude, handedness, tempo, taste and rest pose; a 
 neutral, happy, angry and sad, which changes size and posture. Numbers are given as in BEAT, to speakers those of its
 four-hour ones, so that BEAT's own division into train, val and test applies, and BEAT drops in where this corpus was.
 The motion is ours and so are the labels; the speech keeps its licence. Letters: F frames, J joints.
+
+Faces are made at BEAT's 60 frames a second. For a model of few frames a second pass its own as `--fps`: what is made
+at 60 is averaged over the longer frames, 12 ms early, and lips that closed for two frames of 25 only come near.
 """
 
 from __future__ import annotations
@@ -118,13 +121,13 @@ def semantic_stretches(motion: Motion) -> list[tuple[float, float, float]]:
 def write_recording(
     folder: Path, name: str, waveform: NDArray[np.float32], motion: Motion, words: Path | None
 ) -> None:
-    """One recording in BEAT's files; `motion` at the face's 60 fps. The .bvh comes last: without it nothing counts."""
+    """One recording in BEAT's files, the face at the motion's rate. The .bvh comes last: without it nothing counts."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     soundfile.write(path.with_suffix(".wav"), waveform, SAMPLE_RATE, subtype="PCM_16")
     assert motion.expression is not None
     frames = [
-        {"weights": [round(float(value), 5) for value in weights], "time": round(k / FACE_FPS, 5)}
+        {"weights": [round(float(value), 5) for value in weights], "time": round(k / motion.fps, 5)}
         for k, weights in enumerate(motion.expression)
     ]
     path.with_suffix(".json").write_text(json.dumps({"names": list(EXPRESSION_NAMES), "frames": frames}))
@@ -142,8 +145,9 @@ def write_recording(
 
 
 def make_corpus(
-    speech: Path, out: Path, speakers: int = 4, limit: int | None = None, seed: int = 0, reader: str | None = None
-) -> Iterator[str]:
+    speech: Path, out: Path, speakers: int = 4, limit: int | None = None, seed: int = 0, reader: str | None = None,
+    fps: float = FACE_FPS,
+) -> Iterator[str]:  # fmt: skip
     """Make the corpus, name by name; recordings that are there already are left as they are."""
     network = None if reader is None else PhoneReader(reader)
     sounds = sorted(path for path in speech.rglob("*") if path.suffix.lower() in SOUNDS)
@@ -166,7 +170,7 @@ def make_corpus(
             recording = open_speech(sound)
             waveform = np.concatenate(list(recording.chunks()))
             words = sound.with_suffix(".TextGrid")
-            motion = speaker.perform(waveform, mood, reader=network)
+            motion = speaker.perform(waveform, mood, fps, network)
             write_recording(folder, name, waveform, motion, words if words.is_file() else None)
         yield name
 
@@ -182,6 +186,9 @@ def main(argv: list[str] | None = None) -> int:
         "--reader", default="shipped:audio",
         help="network of phones, for lips that say them; none: lips from the spectrum (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--fps", type=float, default=FACE_FPS, help="of the faces, as BEAT has them or as a model will"
+    )
     args = parser.parse_args(argv)
     if args.speakers < 1:
         parser.error(f"--speakers must be at least 1, got {args.speakers}")
@@ -189,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         reader = None if args.reader == "none" else located(args.reader)
-        names = make_corpus(args.speech, args.out, args.speakers, args.limit, args.seed, reader)
+        names = make_corpus(args.speech, args.out, args.speakers, args.limit, args.seed, reader, args.fps)
         made = sum(1 for _ in tqdm(names, unit="file"))
     except ValueError as error:
         print(error, file=sys.stderr)

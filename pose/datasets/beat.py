@@ -6,7 +6,8 @@ Names are {speaker}_{name}_{type}_{first}_{last}: type 0 is an English monologue
 languages; the number of a monologue tells its emotion. The files' contents:
 
     bvh        75 joints, XYZ Euler angles that may be unwrapped (beyond 180°): read as rotations, which removes that
-    json       {"names": [51], "frames": [{"weights": [51], "time": s}, …]} at 60 fps, alphabetical, no tongueOut
+    json       {"names": [51], "frames": [{"weights": [51], "time": s}, …]} at 60 fps, alphabetical, no tongueOut;
+               other times, such as those of our own corpus, are other rates
     TextGrid   words in the first tier
     txt        tab separated: name, start, end, duration, score, keywords: semantic gestures
     csv        emotion; the same for a whole recording and told by its number, so it is not read
@@ -115,8 +116,8 @@ class Beat:
         waveform = read_sound(recording.files["sound"])
         motion = _motion(recording.files["motion"], len(waveform) / SAMPLE_RATE, notes).resampled(fps)
         if "face" in recording.files:
-            face = read_face(recording.files["face"], notes)
-            motion = replace(motion, expression=resampled_curves(face, FACE_FPS, fps, len(motion)))
+            face, rate = read_face(recording.files["face"], notes)
+            motion = replace(motion, expression=resampled_curves(face, rate, fps, len(motion)))
         else:
             notes.append("no face .json")
         words = None
@@ -148,13 +149,14 @@ def words_of(path: Path) -> tuple[Interval, ...]:
     return tuple(word for word in next(iter(tiers.values())) if word.text)
 
 
-def read_face(path: Path, notes: list[str]) -> Array:
-    """ARKit coefficients (n, 51) at 60 fps, in [0, 1]."""
+def read_face(path: Path, notes: list[str]) -> tuple[Array, float]:
+    """ARKit coefficients (n, 51) in [0, 1], and frames a second: 60 where the file's times say nothing else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         names = tuple(content["names"])
         rows = [frame["weights"] for frame in content["frames"]]
         values = np.array(rows, np.float32)
+        times = [float(frame.get("time", k / FACE_FPS)) for k, frame in enumerate(content["frames"])]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no whole face file: {error}") from None
     missing = set(EXPRESSION_NAMES) - set(names)
@@ -167,7 +169,8 @@ def read_face(path: Path, notes: list[str]) -> Array:
     values = values[:, [names.index(name) for name in EXPRESSION_NAMES]]
     if values.min() < -0.01 or values.max() > 1.01:
         notes.append(f"face coefficients from {values.min():.2f} to {values.max():.2f} were clipped to [0, 1]")
-    return np.clip(values, 0.0, 1.0)
+    rate = (len(times) - 1) / (times[-1] - times[0]) if times[-1] > times[0] else FACE_FPS
+    return np.clip(values, 0.0, 1.0), round(rate, 2)  # times are written to fractions of a millisecond
 
 
 def read_semantics(path: Path) -> list[tuple[float, float, float]]:

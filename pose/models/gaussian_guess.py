@@ -13,6 +13,9 @@ slowly in warped time changes fast where the pace is high, and rests where it is
 this does not know: the seed, what follows from speech in other ways, and that people are not Gaussian.
 Letters: B clips, F frames, P width of a pose vector, E axes, K styles and speakers, A width of the speech features,
 H axes of those, T frames of speech that one frame hears.
+
+Principal axes of speech are its loud and slow sides; that the lips meet is on none of them. So numbers that say such a
+thing may stand last in the features and be heard as they are, beside the axes (`heard_whole`).
 """
 
 from __future__ import annotations
@@ -57,10 +60,11 @@ class GaussianGuess(nn.Module):
         schedule: dict[str, Any],
         speech_dim: int,
         context: int,  # frames of speech heard to either side; 0.45 s: strokes begin about so long before their stress
+        heard_whole: int = 0,  # of the last numbers of speech
     ) -> None:
         super().__init__()
-        axes, heard = min(axes, pose_dim), min(HEARD_AXES, speech_dim)
-        self.context = context
+        axes, heard = min(axes, pose_dim), min(HEARD_AXES, speech_dim) + heard_whole
+        self.context, self.heard_whole = context, heard_whole
         self.register_buffer("basis", torch.zeros(pose_dim, axes))
         self.register_buffer("turns", torch.eye(axes).repeat(frames, 1, 1))
         self.register_buffer("variance", torch.zeros(frames, axes))

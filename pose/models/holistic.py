@@ -56,6 +56,7 @@ class HolisticDiffusion(GestureDenoiser):
         beta_schedule: str = "squaredcos_cap_v2",
         axes: int = 0,  # ours: of GaussianGuess, for each task; 0 for none
         context: int = 7,  # frames of speech to either side that the guess of one hears
+        heard_whole: int = 0,  # of the last numbers of speech that the guess hears as they are
     ) -> None:
         super().__init__()
         if not tasks or set(tasks) - set(TASKS) or list(tasks) != [task for task in TASKS if task in tasks]:
@@ -74,7 +75,7 @@ class HolisticDiffusion(GestureDenoiser):
         self.pose_out = nn.ModuleDict({task: nn.Linear(width, dims[task]) for task in tasks})
         self.guess = None
         if axes:
-            about = (axes, frames, style_dim, self.noise_schedule, speech_dim, context)
+            about = (axes, frames, style_dim, self.noise_schedule, speech_dim, context, heard_whole)
             self.guess = nn.ModuleDict({task: GaussianGuess(dims[task], *about) for task in tasks})
             for task in tasks:  # the network starts as the guess
                 nn.init.zeros_(self.pose_out.get_parameter(f"{task}.weight"))

@@ -3,7 +3,8 @@
 import pytest
 
 from avatar import shipped
-from infer.inputs import chosen_model, model_files
+from infer import inputs
+from infer.inputs import chosen_gestures, chosen_model, model_files
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,28 @@ def test_the_model_that_ships_is_used_where_none_is_named(given, fps, ships, mea
     if ships:
         (tmp_path / "default").mkdir()
     assert chosen_model(given, fps) == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "led", "ships", "reader", "meant"),
+    [
+        (None, False, True, True, "default"),
+        (None, True, True, True, None),
+        (None, False, False, True, None),
+        (None, False, True, False, None),
+        ("none", False, True, True, None),
+        ("folder", False, True, True, "folder"),
+        ("folder", True, False, False, "folder"),
+    ],
+)
+def test_the_gestures_that_ship_are_used_where_nothing_else_moves(
+    given, led, ships, reader, meant, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(inputs, "GESTURES", tmp_path / "default")
+    for name in ["default"] * ships + ["audio"] * reader:
+        (tmp_path / name).mkdir()
+    assert chosen_gestures(given, led) == (str(tmp_path / "default") if meant == "default" else meant)
 
 
 def test_every_file_of_a_model_counts(tmp_path):

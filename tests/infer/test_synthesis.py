@@ -5,7 +5,9 @@ import weakref
 
 import numpy as np
 
-from infer.synthesis import unzipped
+from infer.synthesis import next_frames, unzipped
+from pose.motion import Motion
+from pose.skeleton import Skeleton
 
 
 class Chunk:
@@ -33,3 +35,16 @@ def test_pairs_are_read_in_turn_and_not_kept():
         most = max(most, len(alive))
     assert read == list(range(100)) and most <= 2
     assert next(chunks, None) is None and next(numbers, None) is None
+
+
+def test_frames_of_a_stream_are_given_once_in_order_and_the_last_one_stays():
+    rotations = np.tile(np.eye(3, dtype=np.float32), (11, len(Skeleton.home()), 1, 1))
+    place = np.arange(33, dtype=np.float32).reshape(11, 3)
+    whole = Motion(25.0, Skeleton.home(), rotations, place)
+    for lengths in ((4, 7, 3), (11, 1, 1), (1,) * 14, (20,)):
+        stream, held, given = iter([whole[:5], whole[5:6], whole[6:]]), None, []
+        for count in lengths:
+            part, held = next_frames(held, stream, count)
+            given.append(part.root_position)
+        made = np.concatenate(given)
+        np.testing.assert_array_equal(made, place[np.minimum(np.arange(len(made)), 10)])

@@ -23,8 +23,9 @@ def features() -> SpeechFeatures:
 
 def with_network(features: SpeechFeatures) -> SpeechFeatures:
     random = np.random.default_rng(0)
-    wavlm = random.normal(size=(len(features), 1024)).astype(np.float32)
-    return SpeechFeatures(features.fps, {**features.blocks, "wavlm": wavlm}, features.waveform)
+    widths = {"wavlm": 1024, "phones": 40, "mouth": 12}
+    read = {name: random.normal(size=(len(features), width)).astype(np.float32) for name, width in widths.items()}
+    return SpeechFeatures(features.fps, {**features.blocks, **read}, features.waveform)
 
 
 def test_published_widths():
@@ -32,6 +33,7 @@ def test_published_widths():
     assert widths == {
         "acoustic": 109,
         "acoustic_phones": 149,
+        "acoustic_mouth": 161,
         "acoustic_words": 410,
         "wavlm": 1024,
         "wavlm_acoustic": 1133,
@@ -66,8 +68,9 @@ def test_missing_blocks_are_named(features):
 
 
 @pytest.mark.parametrize("cut", [1, 7, 60])
-@pytest.mark.parametrize("feature_set", ["acoustic", None])
+@pytest.mark.parametrize("feature_set", ["acoustic", "acoustic_mouth", None])
 def test_windows_do_not_depend_on_the_cut(features, feature_set, cut):
+    features = with_network(features)
     pieces = [features[k : k + cut] for k in range(0, len(features), cut)]
     windows = list(speech_windows(pieces, feature_set, FPS, 16, 4))
     whole = list(speech_windows([features], feature_set, FPS, 16, 4))

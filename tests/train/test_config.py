@@ -94,7 +94,7 @@ def test_every_file_and_preset_loads(system):
 
 def test_default_gesture_experiment_loads():
     config = load_config(GestureConfig, CONFIGS / "gesture_default.yaml", ["data.folder=somewhere"])
-    assert (config.system, config.small, config.data.feature_set) == ("holistic", True, "acoustic_phones")
+    assert (config.system, config.small, config.data.feature_set) == ("holistic", True, "acoustic_mouth")
 
 
 def test_codec_file_loads():

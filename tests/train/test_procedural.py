@@ -5,6 +5,7 @@ import pytest
 
 from pose.datasets.beat import Beat, emotion_of, split_of
 from pose.datasets.check import check, open_dataset
+from pose.motion import expression_index
 from pose.textgrid import Interval, write_textgrid
 from train.procedural import MOODS, Speaker, main, make_corpus, numbers
 
@@ -28,6 +29,15 @@ def test_made_again_is_the_same_and_whole_ones_are_kept(corpus, speech_folder, t
     before = (tmp_path / "1" / f"{names[0]}.bvh").stat().st_mtime_ns
     assert list(make_corpus(speech_folder, tmp_path, speakers=1, limit=2)) == names
     assert (tmp_path / "1" / f"{names[0]}.bvh").stat().st_mtime_ns == before
+
+
+def test_lips_made_at_the_rate_of_a_model_are_read_as_they_were_made(speech_folder, tmp_path):
+    list(make_corpus(speech_folder, tmp_path, speakers=1, limit=1, fps=25.0))
+    beat = Beat(tmp_path)
+    clip = beat.load(beat.recordings[0], 25.0)
+    jaw = expression_index("jawOpen")
+    made = Speaker.made(1, 0).perform(clip.waveform, clip.style, 25.0).expression
+    np.testing.assert_allclose(clip.motion.expression[:, jaw], made[: len(clip), jaw], atol=1e-4)
 
 
 def test_words_come_along(speech_folder, tmp_path):

@@ -9,7 +9,7 @@ import soundfile
 
 from pose.bvh import write_bvh
 from pose.datasets.__main__ import main
-from pose.datasets.beat import EMOTIONS, ONE_HOUR, Beat, emotion_of, split_of, splits_of
+from pose.datasets.beat import EMOTIONS, ONE_HOUR, Beat, emotion_of, read_face, split_of, splits_of
 from pose.datasets.check import check, open_dataset
 from pose.datasets.clip import resampled_curves
 from pose.motion import EXPRESSION_NAMES, Motion
@@ -203,6 +203,19 @@ def test_wrong_frame_time_is_mended_to_the_sound(tmp_path):
     bvh.write_text(re.sub(r"Frame Time: .*", "Frame Time: .041667", bvh.read_text()))
     beat = Beat(tmp_path)
     assert len(beat.load(beat.recordings[0], 30.0)) == 60
+
+
+@pytest.mark.parametrize("fps", [25.0, 60.0])
+def test_faces_run_at_the_rate_of_their_times(tmp_path, fps):
+    values = np.random.default_rng(0).random((50, len(EXPRESSION_NAMES))).round(5)
+    frames = [{"weights": row.tolist(), "time": round(k / fps, 5)} for k, row in enumerate(values)]
+    path = tmp_path / "face.json"
+    path.write_text(json.dumps({"names": list(EXPRESSION_NAMES), "frames": frames}))
+    read, rate = read_face(path, [])
+    assert rate == fps
+    np.testing.assert_array_equal(resampled_curves(read, rate, fps, 50), values.astype(np.float32))
+    path.write_text(json.dumps({"names": list(EXPRESSION_NAMES), "frames": [{"weights": [0.0] * 51}] * 3}))
+    assert read_face(path, [])[1] == 60.0
 
 
 @pytest.mark.parametrize("target", [15.0, 30.0, 60.0, 24.0, 120.0])

@@ -93,6 +93,22 @@ def test_speech_moves_the_mean_and_sets_the_pace():
     torch.testing.assert_close(times[1], warped_cosines(torch.zeros(1, FRAMES))[0])
 
 
+def test_what_is_on_no_loud_axis_of_speech_is_heard_whole():
+    """Forty features that move together hide one that moves by itself, until it is heard as it is."""
+    random = torch.Generator().manual_seed(0)
+    loud = torch.randn(400, FRAMES, 20, generator=random) @ torch.randn(20, 40, generator=random)
+    rare = (torch.rand(400, FRAMES, 1, generator=random) > 0.9).float()
+    speech, found = torch.cat([loud, rare], -1), windows(400)
+    found[..., :1] += 5 * rare
+    errors = []
+    for heard_whole in (0, 1):
+        made = GaussianGuess(WIDTH, WIDTH, FRAMES, 0, SCHEDULE, 41, 1, heard_whole)
+        set_guess(made, found, torch.zeros(400, 0), speech, torch.arange(400))
+        sway = made.condition(speech)[1] @ made.basis.T
+        errors.append(float((sway[..., :1] - 5 * (rare - rare.mean())).square().mean()))
+    assert errors[1] < 0.2 * errors[0]
+
+
 def test_an_emphasised_pace_is_so_much_larger_and_has_its_own_variances():
     found, speech = talked(200, 0)
     plain, strong = (GaussianGuess(WIDTH, WIDTH, FRAMES, 0, SCHEDULE, 2, 1) for _ in range(2))
