@@ -142,9 +142,10 @@ class AvatarUNet(StrictLoading, OwnAttention, UNetMotionModel, CacheMixin):
             raise ValueError(f"unknown regions {sorted(unknown)}; choose from {REGIONS}.")
         self.gradient_checkpointing = False
 
-        if prior_residual:  # before any training, the prior itself
+        if prior_residual:  # before any training, the prior itself, and deaf to the noise that is added to it
             nn.init.zeros_(self.conv_out.weight)
             nn.init.zeros_(self.conv_out.bias)
+            nn.init.zeros_(self.conv_in.weight[:, :out_channels])
 
         # 1. Attention processors
         processors: dict[str, Any] = {}

@@ -210,3 +210,12 @@ def test_a_new_model_that_adds_to_the_prior_is_the_prior(make_unet):
     torch.testing.assert_close(unet(shown, 999).sample, shown[:, 5:], atol=0, rtol=0)
     torch.nn.init.constant_(unet.conv_out.bias, 0.5)
     torch.testing.assert_close(unet(shown, 999).sample, shown[:, 5:] + 0.5)
+
+
+def test_a_new_model_that_adds_to_the_prior_does_not_hear_its_noise(make_unet):
+    unet = make_unet(in_channels=9, prior_residual=True)
+    torch.nn.init.normal_(unet.conv_out.weight)
+    shown = torch.randn(1, 9, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    noisier = shown.clone()
+    noisier[:, :4] += 3
+    torch.testing.assert_close(unet(noisier, 999).sample, unet(shown, 999).sample, atol=0, rtol=0)
