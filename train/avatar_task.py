@@ -64,7 +64,7 @@ class LossConfig:
     sure: float = 1.0  # ours: weight of places that the prior is sure of, which is what is shown there; doubt weighs 1
     error: str = "squared"  # published; or "absolute", ours: of what is blurred by averaging, less
     pixels: float = 0.0  # ours: of the absolute error of decoded pictures, in the same places; see docs/training.md
-    pixels_squared: float = 0.0  # ours: of their squared error, beside `pixels`: what is grossly wrong is learned first
+    pixels_squared: float = 0.0  # ours: of their squared error: what is grossly wrong is learned first
     pixels_side: int | None = None  # ours: latent cells of the square of each clip that is decoded for it; None: all
     mask: float = 0.1  # ours: boxes for the region masks; not public
     heatmap: float = 1.0  # published without a weight; for t < 500 and with probability 0.5

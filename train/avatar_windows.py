@@ -65,6 +65,11 @@ class TrainingWindow(TypedDict):
     draw: Tensor  # (B,) int: seeds for noise and times; `train.batches.Sampled` adds it
 
 
+# Ours: of `spoiled`, in latent cells of 8 pixels. Sleeves are 5 to 8 cells wide.
+SPOTS = 4
+SPOT_RADII, SPOT_SHIFTS = (1.5, 6.0), (3.0, 12.0)
+
+
 @dataclass(frozen=True)
 class ConditionConfig:
     """What the model is told of a clip, and how often it is not. CyberHost's rates are not public."""
@@ -76,6 +81,7 @@ class ConditionConfig:
     drop_motion: float = 0.25  # ours; windows at a clip's start have no motion frames either. Hallo: 0.05
     drop_clarity: float = 0.1  # ours
     drop_prior: float = 0.1  # ours: the model must also work without a prior
+    spoil: float = 0.0  # ours: share of samples whose prior gets damage more (`spoiled`); 0.5 in `default`
     hide_mouth: float = 0.0  # ours: share of samples whose prior has the photo's mouth at rest; 0.5 in `default`
     clarity_mean: float = conditions.CLARITY_MEAN  # of the data set's hands
     clarity_std: float = conditions.CLARITY_STD
@@ -87,8 +93,9 @@ class ConditionConfig:
         for name in ("reference", "audio", "both", "motion", "clarity", "prior"):
             if not 0 <= getattr(self, f"drop_{name}") <= 1:
                 raise ValueError(f"conditions.drop_{name} must be 0 to 1, got {getattr(self, f'drop_{name}')}")
-        if not 0 <= self.hide_mouth <= 1:
-            raise ValueError(f"conditions.hide_mouth must be 0 to 1, got {self.hide_mouth}")
+        for name in ("hide_mouth", "spoil"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"conditions.{name} must be 0 to 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -236,7 +243,11 @@ class AvatarWindows(Dataset):
             item |= self._prior(clip, reference, places, variants, self._drop("prior", drops), hidden)
             mouth = conditions.mouth_mask(window, grid) if hidden else np.zeros((shape.frames, *grid), np.float32)
             item["mouth"] = torch.from_numpy(mouth)[None]
-        return item if shape.crop is None else self._cropped(item, generator)
+        if shape.crop is not None:
+            item = self._cropped(item, generator)
+        if self.dropping and "prior_latents" in item and drawn.spoil and generator.random() < drawn.spoil:
+            item["prior_latents"], item["doubt"] = spoiled(item["prior_latents"], item["doubt"], generator)
+        return item
 
     def _cropped(self, item: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         """A square part of everything that lies on the picture, most often where the prior is in doubt."""
@@ -317,6 +328,27 @@ class AvatarWindows(Dataset):
         pictures = (prior.frames * 255).round().to(torch.uint8).transpose(0, 1)
         doubt = 1 - torch.nn.functional.avg_pool2d(prior.confidence, self.shape.factor)  # as `latents.doubt`
         return keep | {"prior_frames": pictures, "doubt": doubt.transpose(0, 1)}
+
+
+def spoiled(prior: Tensor, doubt: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A prior's latents (C, F, h, w) and doubt (1, F, h, w) with a few more places that are wrong and admitted.
+
+    Ellipses show what is some cells beside them, as leftovers of a sleeve or hand do: endless damage to few photos.
+    """
+    height, width = prior.shape[-2:]
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    for _ in range(int(generator.integers(1, SPOTS + 1))):
+        y, x = generator.random(2) * (height, width)
+        radii = generator.uniform(*SPOT_RADII, 2)
+        angle = generator.uniform(0, np.pi)
+        along = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
+        across = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)
+        spot = (along / radii[0]) ** 2 + (across / radii[1]) ** 2 < 1
+        distance, direction = generator.uniform(*SPOT_SHIFTS), generator.uniform(0, 2 * np.pi)
+        shift = round(distance * np.sin(direction)), round(distance * np.cos(direction))
+        prior = torch.where(spot, prior.roll(shift, (-2, -1)), prior)
+        doubt = torch.where(spot, torch.ones_like(doubt), doubt)
+    return prior, doubt
 
 
 def _frames(clip: Clip, places: NDArray[np.int64]) -> Image:

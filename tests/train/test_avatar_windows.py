@@ -13,7 +13,7 @@ from avatar.build import load_pipeline
 from avatar.data.shards import ShardFolder, ShardWriter
 from pose.keypoints import FACE
 from train.avatar_prior import PriorCache, main, render_prior
-from train.avatar_windows import AvatarWindows, ConditionConfig, WindowShape
+from train.avatar_windows import AvatarWindows, ConditionConfig, WindowShape, spoiled
 
 TINY = Path(__file__).resolve().parents[2] / "configs" / "model_tiny.yaml"
 SHAPE = WindowShape(4, 2, 4, 8, 16, (5, 4, 64), heatmaps=True, spacings=(1, 2))
@@ -226,3 +226,17 @@ def test_a_part_of_the_picture_lies_where_the_prior_is_in_doubt(tmp_path):
     assert found > 20
     with pytest.raises(ValueError, match="crop must be a multiple of 8"):
         windows(ShardFolder(tmp_path), replace(shape, crop=24))
+
+
+def test_spoiled_priors_admit_it():
+    """What is wrong more is doubted, shows something else of the same picture, and everything else is as it was."""
+    prior, doubt = torch.randn(4, 2, 32, 32), torch.rand(1, 2, 32, 32) * 0.5
+    changed = 0
+    for seed in range(8):
+        wrong, admitted = spoiled(prior, doubt, np.random.default_rng(seed))
+        touched = (wrong != prior).any(0, keepdim=True)
+        assert torch.equal(admitted[touched], torch.ones(int(touched.sum())))
+        assert torch.equal(admitted[admitted < 1], doubt[admitted < 1])
+        assert torch.isin(wrong, prior).all()
+        changed += int(touched.sum())
+    assert 0.03 < changed / (8 * 2 * 32 * 32) < 0.6

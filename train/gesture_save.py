@@ -1,0 +1,44 @@
+"""Save a trained gesture model as it ships: its network in half precision.
+
+    python train/gesture_save.py out/gesture_default/best pose/weights/default
+
+Loading makes single precision of it again; the representation keeps single precision, its numbers are centimetres.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from diffusers.utils import logging
+
+from pose.pipeline import GesturePipeline
+
+
+def save_small(source: str, folder: Path) -> str:
+    """Write the pipeline of `source` into `folder`; returns a line that says how large it is."""
+    logging.disable_progress_bar()
+    pipeline = GesturePipeline.from_pretrained(source)
+    torch.nn.Module.to(pipeline.model, torch.float16)  # diffusers' own warns of layers that this network does not have
+    pipeline.save_pretrained(folder)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{folder}: {size / 1e6:.1f} MB"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="checkpoint of train/gesture.py")
+    parser.add_argument("folder", type=Path, help="where it is written")
+    arguments = parser.parse_args(argv)
+    try:
+        print(save_small(arguments.model, arguments.folder))
+    except ValueError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
