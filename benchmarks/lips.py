@@ -10,6 +10,7 @@ expression. The mouth is that of the whole prosody motion, smile and all, on the
 |----------------|-------------------------------------------------------------------------------------------------|
 | p b m closed   | share of the intervals of p, b, m during which the lips come nearer than CLOSED_MM               |
 | others closed  | the same of the other consonants, but those beside p, b, m: false closures                       |
+| closing        | AUC of how near the lips come within p, b, m against those other consonants, whatever threshold   |
 | vowels closed  | share of the vowels' frames with closed lips                                                    |
 | open, mid, close | mean of the widest opening within vowels of that height, mm                                    |
 | height         | Spearman's rank correlation of that opening with the height, over vowels                        |
@@ -67,11 +68,19 @@ def frames_of(start: float, end: float, count: int) -> slice:
     return slice(max(first, 0), min(last + 1, count))
 
 
+def larger(first: list[float], second: list[float]) -> float:
+    """AUC: the share of pairs in which the first is larger, equal ones by halves."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata([*first, *second])[: len(first)]
+    return float((ranks.sum() - len(first) * (len(first) + 1) / 2) / (len(first) * len(second)))
+
+
 def measured(takes: list[tuple[Any, Double, Double]]) -> dict[str, float]:
     """The columns, of (phones, opening (F,) mm, width (F,) mm) of each recording."""
-    from scipy.stats import rankdata, spearmanr
+    from scipy.stats import spearmanr
 
-    closed: dict[str, list[bool]] = {"labial": [], "other": []}
+    nearest: dict[str, list[float]] = {"labial": [], "other": []}
     vowel_closed: list[bool] = []
     vowels: list[tuple[float, float]] = []
     narrow: dict[bool, list[float]] = {True: [], False: []}
@@ -82,7 +91,7 @@ def measured(takes: list[tuple[Any, Double, Double]]) -> dict[str, float]:
             for start, end, _ in intervals:
                 part = opening[frames_of(start, end, count)]
                 if len(part):
-                    closed[kind].append(bool(part.min() < CLOSED_MM))
+                    nearest[kind].append(float(part.min()))
         middles = (np.arange(count) + 0.5) / FPS
         for start, end, name in spans(phones, HEIGHT):
             part = opening[frames_of(start, end, count)]
@@ -106,15 +115,14 @@ def measured(takes: list[tuple[Any, Double, Double]]) -> dict[str, float]:
     top = int(np.clip(curves.argmax(), 1, 2 * REACH - 1))
     below, at, above = curves[top - 1 : top + 2]
     heights, openings = np.array(vowels).T
-    ranks = rankdata([*narrow[False], *narrow[True]])[: len(narrow[False])]
-    pairs = len(narrow[False]) * len(narrow[True])
     return {
-        "p b m closed": float(np.mean(closed["labial"])),
-        "others closed": float(np.mean(closed["other"])),
+        "p b m closed": float(np.mean(np.array(nearest["labial"]) < CLOSED_MM)),
+        "others closed": float(np.mean(np.array(nearest["other"]) < CLOSED_MM)),
+        "closing": larger(nearest["other"], nearest["labial"]),
         "vowels closed": float(np.mean(vowel_closed)),
         **{name: float(openings[heights == h].mean()) for name, h in (("open", 3), ("mid", 2), ("close", 1))},
         "height": float(spearmanr(openings, heights)[0]),
-        "rounding": float((ranks.sum() - len(narrow[False]) * (len(narrow[False]) + 1) / 2) / pairs),
+        "rounding": larger(narrow[False], narrow[True]),
         "lag": top - REACH + float(0.5 * (below - above) / (below - 2 * at + above)),
         "r": float(at),
     }
@@ -125,6 +133,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--reader", default=str(ROOT / "avatar" / "weights" / "audio"), help="network of phones")
     parser.add_argument("--model", nargs="*", default=[], help="gesture models with expression")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="speakers that say it (default: 1)")
     parser.add_argument("--face", default=str(ROOT / "examples" / "presenter.png"))
     arguments = parser.parse_args(argv)
     from pose.face_rig import EYE_DISTANCE_MM, FaceRig, lip_opening
@@ -152,10 +161,12 @@ def main(argv: list[str] | None = None) -> int:
     for _, sound, phones in samples:
         heard = speech_features(sound, FPS)
         read = SpeechFeatures.join(list(reader.stream([heard])))
-        for name, features in (("spectrum", heard), ("phones", read)):
-            takes[name].append((phones, *opened(prosody_motion(features, 1).expression)))
+        for seed in arguments.seeds:
+            for name, features in (("spectrum", heard), ("phones", read)):
+                takes[name].append((phones, *opened(prosody_motion(features, seed).expression)))
         for folder in arguments.model:
-            takes.setdefault(folder, []).append((phones, *opened(modelled(folder, sound, len(heard), reader))))
+            for expression in modelled(folder, sound, len(heard), reader, arguments.seeds):
+                takes.setdefault(folder, []).append((phones, *opened(expression)))
     seconds = sum(len(sound) for _, sound, _ in samples) / 16000
     said = sum(phone.text in ("P", "B", "M") for _, _, phones in samples for phone in phones)
     print(f"{len(samples)} recordings, {seconds:.0f} s, {said} p b m\n")
@@ -178,15 +189,17 @@ def face(path: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return found.keypoints.points[0, FACE], found.depth[0, FACE]
 
 
-def modelled(folder: str, sound: NDArray[np.float32], frames: int, reader: Any) -> NDArray[np.float32]:
-    """Expression (F, E) of a gesture model for a recording, at FPS."""
+def modelled(
+    folder: str, sound: NDArray[np.float32], frames: int, reader: Any, seeds: list[int]
+) -> list[NDArray[np.float32]]:
+    """Expressions (F, E) of a gesture model for a recording, at FPS, one for each seed."""
     from pose.pipeline import GesturePipeline
     from pose.speech import speech_features
 
     pipeline = GesturePipeline.from_pretrained(folder)
     heard = speech_features(sound, pipeline.fps)
-    motion = pipeline(reader.stream([heard]), seeds=[1]).motions[0].resampled(FPS)
-    return motion.expression[np.minimum(np.arange(frames), len(motion) - 1)]
+    made = pipeline(reader.stream([heard]), seeds=seeds).motions
+    return [motion.resampled(FPS).expression[np.minimum(np.arange(frames), len(motion) - 1)] for motion in made]
 
 
 if __name__ == "__main__":

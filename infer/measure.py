@@ -15,12 +15,16 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pose.arm_turns import turned_arms
 from pose.keypoints import FACE, FACE_CONTOUR, HANDS, Keypoints
+
+if TYPE_CHECKING:
+    from infer.synthesis import Synthesis
 
 Array = NDArray[np.float32]
 
@@ -83,7 +87,8 @@ def longest(flags: Iterable[bool]) -> int:
 class Bench:
     """Measures photos against one recording; `every` is the step between frames that are rendered."""
 
-    def __init__(self, audio: Path, size: int, seed: int, every: int) -> None:
+    def __init__(self, audio: Path, size: int, seed: int, every: int, gestures: str | None = None) -> None:
+        from infer.gesture import load_gesture_model, load_speech_model
         from pose.detect import PersonDetector
         from pose.speech import SpeechFeatures, open_speech
 
@@ -95,6 +100,19 @@ class Bench:
         self.quiet = np.array([self.speaking[max(0, k - 2) : k + 2].max() == 0 for k in range(len(energy))])
         self.quiet[:START_FRAMES] = False
         self.detector = PersonDetector()
+        self.gestures = None if gestures is None else load_gesture_model(gestures)
+        self.network = None if self.gestures is None else load_speech_model(self.gestures, None)
+
+    def driving(self, synthesis: Synthesis) -> Keypoints:
+        """The keypoints of the whole video, moved as infer/run.py does it."""
+        from infer.run import exactly
+
+        if self.gestures is None:
+            moves = synthesis.speech_motion(self.speech)
+        else:
+            made = synthesis.gesture_motion(self.gestures, self.speech, self.network)
+            moves = exactly(made, self.speech.frames(synthesis.fps))
+        return Keypoints.concatenated(list(synthesis.keypoints(moves)))
 
     def measure(self, name: str, photo: NDArray[np.uint8], twice: bool) -> Result:
         """Every row for one photo; ValueError when it shows no face."""
@@ -103,7 +121,7 @@ class Bench:
 
         result = Result(name)
         synthesis = Synthesis(photo, frame_size(photo, self.size), seed=self.seed)
-        keypoints = Keypoints.concatenated(list(synthesis.keypoints(synthesis.speech_motion(self.speech))))
+        keypoints = self.driving(synthesis)
         unit = float(synthesis.detection.keypoints.shoulder_width()[0])
         speaking, quiet = (flags[: len(keypoints)] for flags in (self.speaking, self.quiet))
         motion_rows(result, keypoints, speaking, unit)
@@ -118,8 +136,7 @@ class Bench:
         self.compare_backgrounds(result, frames, synthesis.image, synthesis.detection.matte[0], unit)
         if twice:
             again = Synthesis(photo, frame_size(photo, self.size), seed=self.seed)
-            driving = Keypoints.concatenated(list(again.keypoints(again.speech_motion(self.speech))))
-            result.same = bool(np.array_equal(self.frames(again, driving, numbers), frames))
+            result.same = bool(np.array_equal(self.frames(again, self.driving(again), numbers), frames))
         return result
 
     def frames(self, synthesis: object, keypoints: Keypoints, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -302,8 +319,10 @@ def run(args: argparse.Namespace) -> str:
     import cv2
     from tqdm import tqdm
 
+    from infer.inputs import chosen_gestures
+
     paths = find_photos(args.photos, args.limit)
-    bench = Bench(args.audio, args.size, args.seed, args.every)
+    bench = Bench(args.audio, args.size, args.seed, args.every, chosen_gestures(args.gesture_model, led=False))
     results: list[Result] = []
     refused: dict[str, str] = {}
     failed: dict[str, str] = {}
@@ -350,6 +369,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--twice", type=int, default=3, help="photos that are made twice for the row of determinism (3)")
     add("--size", type=int, default=512, help="side of a square of the video's area (512)")
     add("--seed", type=int, default=0)
+    add("--gesture-model", help="as for run.py: what ships if left out, none for motion by rule")
     began = time.monotonic()
     try:
         print(run(parser.parse_args(argv)))

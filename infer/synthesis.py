@@ -102,13 +102,13 @@ class Synthesis:
         `speech_model` is what it hears through, if it needs one; `choice`: style and speaker, as for its `stream`.
         Eyes are the prosody motion's for models that say so.
         """
-        from infer.gesture import resampled_stream
+        from infer.gesture import on_one_thread, resampled_stream
         from pose.photo_pose import photo_motion
 
         before = photo_motion(self.retargeter.body, pipeline.mean_pose)
         features = speech.features(pipeline.fps)
         features = features if speech_model is None else speech_model.stream(features)
-        made = pipeline.stream(features, seed=self.seed, seed_motion=before, **choice)
+        made = on_one_thread(pipeline.stream(features, seed=self.seed, seed_motion=before, **choice))
         moves = resampled_stream(made, self.fps)
         finished = self.with_speech_face if pipeline.config.own_eyes else self.with_speech_eyes
         return finished(moves, speech)

@@ -87,6 +87,7 @@ class GesturePipeline(DiffusionPipeline):
         clip: float | None = None,  # hold clean samples within ± so many deviations
         smooth: int = 0,  # frames of the smoothing that `stream` does when it is not told; 0 for none
         fidelity: str = "paper",  # "released": the cross-fade of one frame
+        default_style: str | None = None,  # what `stream` takes when it is not told; {} says nothing all the same
         own_eyes: bool = True,  # False: who shows the face takes eyes and brows elsewhere (pose/eye_contact.py)
     ) -> None:
         super().__init__()
@@ -110,6 +111,8 @@ class GesturePipeline(DiffusionPipeline):
                 f"the model knows {model.config.style_dim} styles and speakers, "
                 f"got names of {len(styles)} and {len(speakers)}"
             )
+        if default_style is not None and default_style not in styles:
+            raise ValueError(f"default_style must be one of {', '.join(styles) or 'no styles'}, got {default_style!r}")
         if fidelity not in FIDELITIES:
             raise ValueError(f"fidelity must be one of {', '.join(FIDELITIES)}, got {fidelity!r}")
         self.register_modules(model=model, scheduler=scheduler, representation=representation, codec=codec)
@@ -122,6 +125,7 @@ class GesturePipeline(DiffusionPipeline):
             clip=clip,
             smooth=smooth,
             fidelity=fidelity,
+            default_style=default_style,
             own_eyes=own_eyes,
         )
 
@@ -218,7 +222,7 @@ class GesturePipeline(DiffusionPipeline):
         if stitching not in STITCHINGS:
             raise ValueError(f"stitching must be one of {', '.join(STITCHINGS)}, got {stitching!r}")
         settings = Settings(
-            self.style_vector(style, speaker),
+            self.style_vector(self.config.default_style if style is None else style, speaker),
             None if against is None else self.style_vector(against, speaker),
             self.config.guidance if guidance is None else guidance,
             self.config.steps if steps is None else steps,

@@ -89,6 +89,7 @@ class GestureConfig:
     guidance: float = 1.0  # γ, saved with the pipeline
     clip: float | None = None  # deviations that sampling holds clean samples within, saved with the pipeline
     smooth: int = 0  # frames that sampling smooths over, saved with the pipeline; released code: 15 at 20 fps
+    default_style: str | None = None  # what sampling takes when no style is told, saved with the pipeline
     own_eyes: bool = True  # false: infer/run.py shows the prosody motion's eyes and brows; saved with the pipeline
     loop: LoopConfig = field(default_factory=LoopConfig)
 
@@ -300,7 +301,8 @@ def run(config: GestureConfig) -> Path:
     model = build_model(config, representation, codec, speech_dim, len(styles) + len(speakers))
     pipeline = GesturePipeline(
         model, scheduler_for("dpm++", model), representation, codec, data.feature_set, styles, speakers,
-        steps=config.steps, guidance=config.guidance, clip=config.clip, smooth=config.smooth, own_eyes=config.own_eyes,
+        steps=config.steps, guidance=config.guidance, clip=config.clip, smooth=config.smooth,
+        default_style=config.default_style, own_eyes=config.own_eyes,
     )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
     frames = model.config.frames

@@ -8,6 +8,7 @@ Loading makes single precision of it again; the representation keeps single prec
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -23,6 +24,10 @@ def save_small(source: str, folder: Path) -> str:
     pipeline = GesturePipeline.from_pretrained(source)
     torch.nn.Module.to(pipeline.model, torch.float16)  # diffusers' own warns of layers that this network does not have
     pipeline.save_pretrained(folder)
+    for path in folder.rglob("*.json"):  # where it was trained is nobody's business
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config.pop("_name_or_path", None)
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return f"{folder}: {size / 1e6:.1f} MB"
 

@@ -9,10 +9,11 @@ import pytest
 import soundfile
 import torch
 
+from infer.inputs import GESTURES
 from infer.run import main
 from pose.datasets.mapping import on_home
 from pose.models.diffuse_style import DiffuseStyleGesture
-from pose.motion import Motion
+from pose.motion import Motion, expression_index
 from pose.pipeline import GesturePipeline
 from pose.prosody import prosody_motion
 from pose.representations.joints import JointVectors
@@ -75,6 +76,32 @@ def test_video_of_a_gesture_model(folder, tmp_path):
     np.testing.assert_array_equal(motions["happy"].expression, motions["sad"].expression)
 
 
+@pytest.mark.skipif(not GESTURES.is_dir(), reason="no gesture model ships")
+def test_what_ships_moves_where_nothing_else_is_named(folder, tmp_path):
+    """By default the shipped model with the prosody motion's eyes; `none` is the prosody motion itself."""
+    motions = {}
+    for name, choice in (
+        ("left out", ()),
+        ("named", ("--gesture-model", GESTURES)),
+        ("none", ("--gesture-model", "none")),
+    ):
+        out = tmp_path / f"{name}.npz"
+        assert main(command(folder, tmp_path / name, *choice, "--motion-out", out)) == 0
+        motions[name] = Motion.load(out)
+    assert len(motions["left out"]) == len(motions["none"]) == 40
+    np.testing.assert_array_equal(motions["left out"].rotations, motions["named"].rotations)
+    np.testing.assert_array_equal(motions["left out"].expression, motions["named"].expression)
+    assert np.abs(motions["left out"].rotations - motions["none"].rotations).max() > 0.1
+    jaw, blink, brow = (expression_index(name) for name in ("jawOpen", "eyeBlinkLeft", "browInnerUp"))
+    made, rule = motions["left out"].expression, motions["none"].expression
+    assert np.corrcoef(made[:, jaw], rule[:, jaw])[0, 1] > 0.9 and not np.array_equal(made[:, jaw], rule[:, jaw])
+    np.testing.assert_array_equal(made[:, brow], rule[:, brow])
+    np.testing.assert_allclose(made[:, blink], rule[:, blink], atol=0.1)  # lids follow the eyes
+    # Frame 0 is the photo itself in both.
+    first = [imageio.imread(tmp_path / name / "000000.png") for name in ("left out", "none")]
+    np.testing.assert_array_equal(*first)
+
+
 def test_the_photo_s_pose_is_what_the_model_goes_on_from(folder):
     from infer.gesture import load_gesture_model
     from infer.synthesis import Synthesis
@@ -118,8 +145,9 @@ def test_refused_in_one_line_with_nothing_written(words, folder, tmp_path, capfd
 @pytest.mark.parametrize(
     "words,more",
     [
-        ("--style belongs to a gesture model", ("--style", "happy")),
-        ("--speech-model belongs to a gesture model", ("--speech-model", "wavlm")),
+        ("--style belongs to a gesture model", ("--gesture-model", "none", "--style", "happy")),
+        ("--style belongs to a gesture model", ("--motion-in", "a.bvh", "--style", "happy")),
+        ("--speech-model belongs to a gesture model", ("--gesture-model", "none", "--speech-model", "wavlm")),
         ("pass one of them", ("--gesture-model", "model", "--motion-in", "a.bvh")),
     ],
 )

@@ -94,15 +94,15 @@ def test_speech_moves_the_mean_and_sets_the_pace():
 
 
 def test_what_is_on_no_loud_axis_of_speech_is_heard_whole():
-    """Forty features that move together hide one that moves by itself, until it is heard as it is."""
+    """Eighty features that move together hide one that moves by itself, until it is heard as it is."""
     random = torch.Generator().manual_seed(0)
-    loud = torch.randn(400, FRAMES, 20, generator=random) @ torch.randn(20, 40, generator=random)
+    loud = torch.randn(400, FRAMES, 16, generator=random) @ torch.randn(16, 80, generator=random)
     rare = (torch.rand(400, FRAMES, 1, generator=random) > 0.9).float()
     speech, found = torch.cat([loud, rare], -1), windows(400)
     found[..., :1] += 5 * rare
     errors = []
     for heard_whole in (0, 1):
-        made = GaussianGuess(WIDTH, WIDTH, FRAMES, 0, SCHEDULE, 41, 1, heard_whole)
+        made = GaussianGuess(WIDTH, WIDTH, FRAMES, 0, SCHEDULE, 81, 1, heard_whole)
         set_guess(made, found, torch.zeros(400, 0), speech, torch.arange(400))
         sway = made.condition(speech)[1] @ made.basis.T
         errors.append(float((sway[..., :1] - 5 * (rare - rare.mean())).square().mean()))
