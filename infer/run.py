@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 # Measured on two cores at 512²; only for the estimate of --dry-run.
 START_S, FRAMES_PER_SECOND = 6.0, 40.0
+GESTURES_S = 5.0  # until a gesture model is there, most of it diffusers' import
 MODEL_SEGMENT_FRAMES = 250  # of a video model's frames, which take seconds each second: what an interruption can cost
 
 
@@ -168,7 +169,8 @@ def run(args: argparse.Namespace) -> str:
     parse_guidance(args.guidance)
     plan = f"{frames} frames of {size[1]}x{size[0]} at {args.fps:g} a second ({frames / args.fps:.2f} s)"
     if args.dry_run:
-        expected = START_S + frames / FRAMES_PER_SECOND * (size[0] * size[1] / 512**2)
+        expected = START_S + GESTURES_S * bool(args.gesture_model)
+        expected += frames / FRAMES_PER_SECOND * (size[0] * size[1] / 512**2)
         return (
             f"{args.output}: {plan} in {-(-frames // SEGMENT_FRAMES)} segment(s) from a photo of"
             f" {photo.shape[1]}x{photo.shape[0]}, about {expected:.0f} s on two CPU cores; nothing was written"
