@@ -230,11 +230,12 @@ def stitching(args: argparse.Namespace) -> None:
     total = round(args.minutes * 60 * SAMPLE_RATE)
     sound = np.concatenate([clip.waveform for clip in clips])
     sound = np.tile(sound, -(-total // len(sound)))[:total]
-    config = pipeline.model.config
+    config, network = pipeline.model.config, load_speech_model(pipeline, None)
     rows = []
     for way in ("crossfade", "outpaint"):
-        features = speech_features(sound, pipeline.fps)
-        motion = pipeline(features, stitching=way, seeds=args.seeds[:1], **told(pipeline, clips[0])).motions[0]
+        features = [speech_features(sound, pipeline.fps)]
+        heard = features if network is None else network.stream(features)
+        motion = pipeline(heard, stitching=way, seeds=args.seeds[:1], **told(pipeline, clips[0])).motions[0]
         places = hands_of(motion)
         size = np.linalg.norm(np.diff(places, n=2, axis=0), axis=-1).mean(1) * motion.fps**2 / 100
         step, overlap = config.frames - config.seed_frames, config.seed_frames

@@ -102,6 +102,28 @@ def test_what_ships_moves_where_nothing_else_is_named(folder, tmp_path):
     np.testing.assert_array_equal(*first)
 
 
+@pytest.mark.skipif(not GESTURES.is_dir(), reason="no gesture model ships")
+def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(folder, tmp_path, monkeypatch, capfd):
+    from avatar import video_io
+
+    monkeypatch.setattr(video_io, "SEGMENT_FRAMES", 15)
+    assert main(command(folder, tmp_path / "whole.mp4")) == 0
+    write = video_io.VideoWriter.write
+
+    def stopped(self, frame):
+        if self.written == 22:
+            raise KeyboardInterrupt
+        write(self, frame)
+
+    (tmp_path / "again").mkdir()
+    again = command(folder, tmp_path / "again" / "whole.mp4")
+    with monkeypatch.context() as patch:
+        patch.setattr(video_io.VideoWriter, "write", stopped)
+        assert main(again) == 130
+    assert main(again) == 0 and "going on from frame 15" in capfd.readouterr().err
+    assert (tmp_path / "again" / "whole.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
 def test_the_photo_s_pose_is_what_the_model_goes_on_from(folder):
     from infer.gesture import load_gesture_model
     from infer.synthesis import Synthesis
