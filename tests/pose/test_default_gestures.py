@@ -67,3 +67,11 @@ def test_it_moves_as_smoothly_as_people_do_and_stays_where_it_is(motion):
     acceleration = np.linalg.norm(np.diff(hands, 2, axis=0), axis=-1) * motion.fps**2
     assert 0.3 < acceleration.mean() < 6 and acceleration.max() < 40  # m/s²; jumps between windows have hundreds
     assert np.linalg.norm(motion.root_position - motion.root_position[0], axis=1).max() < 10  # cm
+
+
+def test_it_is_neutral_unless_told_otherwise(pipeline, heard):
+    made = {}
+    for name, choice in (("left out", {}), ("neutral", {"style": "neutral"}), ("nothing", {"style": {}})):
+        made[name] = Motion.concatenated(list(pipeline.stream([heard[:50]], seed=1, **choice))).rotations
+    np.testing.assert_array_equal(made["left out"], made["neutral"])
+    assert not np.array_equal(made["left out"], made["nothing"])
