@@ -55,7 +55,7 @@ def fast_dtype(device: str | torch.device) -> torch.dtype:
     """
     if torch.device(device).type != "cpu":
         return torch.bfloat16
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot tell
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot tell
     return torch.bfloat16 if any(has for name, has in known.items() if "bf16" in name) else torch.float32
 
 

@@ -64,7 +64,6 @@ class LossConfig:
     sure: float = 1.0  # ours: weight of places that the prior is sure of, which is what is shown there; doubt weighs 1
     error: str = "squared"  # published; or "absolute", ours: of what is blurred by averaging, less
     pixels: float = 0.0  # ours: of the absolute error of decoded pictures, in the same places; see docs/training.md
-    pixels_squared: float = 0.0  # ours: of their squared error: what is grossly wrong is learned first
     pixels_side: int | None = None  # ours: latent cells of the square of each clip that is decoded for it; None: all
     mask: float = 0.1  # ours: boxes for the region masks; not public
     heatmap: float = 1.0  # published without a weight; for t < 500 and with probability 0.5
@@ -221,16 +220,13 @@ class AvatarTask(Task):
             error = error * losses.min_snr_weight(times, alphas, kind, noise.min_snr_gamma)
         parts = {"denoising": error.mean()}
         total = parts["denoising"]
-        if self.weights.pixels or self.weights.pixels_squared:
+        if self.weights.pixels:
             made = losses.clean_latents(output.sample.float(), noisy, times, alphas, kind)
             places = torch.ones_like(clean[:, :1]) if weight is None else weight
             made, known, *places = _squares(self.weights.pixels_side, places, made, clean, local, places)
             pictures = self._pictures(made), self._pictures(known)
             parts["pixels"] = losses.denoising_loss(*pictures, places[0], 1.0, places[1], absolute=True).mean()
             total = total + self.weights.pixels * parts["pixels"]
-            if self.weights.pixels_squared:
-                parts["pixels_squared"] = losses.denoising_loss(*pictures, places[0], 1.0, places[1]).mean()
-                total = total + self.weights.pixels_squared * parts["pixels_squared"]
         if self.uses_regions:
             parts["mask"] = self._mask_loss(output, batch["regions"])
             total = total + self.weights.mask * parts["mask"]

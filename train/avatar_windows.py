@@ -81,7 +81,7 @@ class ConditionConfig:
     drop_motion: float = 0.25  # ours; windows at a clip's start have no motion frames either. Hallo: 0.05
     drop_clarity: float = 0.1  # ours
     drop_prior: float = 0.1  # ours: the model must also work without a prior
-    spoil: float = 0.0  # ours: share of samples whose prior gets damage more (`spoiled`); 0.5 in `default`
+    spoil: float = 0.0  # ours: share of samples whose prior gets damage more (`spoiled`)
     hide_mouth: float = 0.0  # ours: share of samples whose prior has the photo's mouth at rest; 0.5 in `default`
     clarity_mean: float = conditions.CLARITY_MEAN  # of the data set's hands
     clarity_std: float = conditions.CLARITY_STD
