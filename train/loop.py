@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -117,10 +117,11 @@ class Sums:
 
 def usable_precision(wanted: str) -> str:
     """`loop.precision`, or "no" where bf16 would run on a processor that is many times slower with it."""
-    state = PartialState()
-    if wanted != "bf16" or fast_dtype(state.device) is torch.bfloat16:
+    # Not by accelerate's state: made before the Accelerator, it would not know of other processes on CPUs.
+    elsewhere = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if wanted != "bf16" or elsewhere or fast_dtype("cpu") is torch.bfloat16:
         return wanted
-    if state.is_main_process:
+    if os.environ.get("RANK", "0") == "0":
         print("this processor has no bfloat16 arithmetic: float32 is used, which is faster here", flush=True)
     return "no"
 
