@@ -170,6 +170,9 @@ class AvatarTask(Task):
         groups = parameter_groups(self.pipeline)  # anew each time: FSDP puts other tensors in the weights' places
         return {name: [p for p in groups[name] if p.requires_grad] for name in self.trains}
 
+    def edges(self) -> list[nn.Parameter]:
+        return [p for name, p in self.named_parameters() if name.split(".")[-2] in ("conv_in", "conv_out")]
+
     def train(self, mode: bool = True) -> AvatarTask:
         super().train(mode)
         self.pipeline.vae.eval()

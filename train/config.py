@@ -20,6 +20,8 @@ import yaml
 
 Config = TypeVar("Config")
 
+OPTIMIZERS = ("adamw", "adamw8bit", "muon")
+
 
 @dataclass(frozen=True)
 class LoopConfig:
@@ -29,7 +31,7 @@ class LoopConfig:
     steps: int = 100_000
     batch_size: int = 128  # samples of a step, over all processes and micro-steps
     accumulate: int = 1  # micro-steps that a step is cut into: less memory, the same result
-    optimizer: str = "adamw"  # or "adamw8bit", which needs bitsandbytes
+    optimizer: str = "adamw"  # or "adamw8bit", which needs bitsandbytes, or "muon"; see train/optimizers.py
     learning_rate: float = 3e-5
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
@@ -52,8 +54,8 @@ class LoopConfig:
         for name in ("steps", "batch_size", "accumulate", "log_every", "checkpoint_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise ValueError(f"loop.{name} must be at least 1, got {getattr(self, name)}")
-        if self.optimizer not in ("adamw", "adamw8bit"):
-            raise ValueError(f"loop.optimizer must be adamw or adamw8bit, got {self.optimizer!r}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"loop.optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
         if self.precision not in ("no", "fp16", "bf16"):
             raise ValueError(f"loop.precision must be no, fp16 or bf16, got {self.precision!r}")
         if self.decay not in ("constant", "cosine"):

@@ -48,6 +48,7 @@ from train.checkpoints import (
     whole_weights,
 )
 from train.config import LoopConfig, load_config
+from train.optimizers import make_optimizer
 
 C = TypeVar("C")  # the configuration of one trainer
 
@@ -70,6 +71,10 @@ class Task(nn.Module):
     def watched(self) -> dict[str, list[nn.Parameter]]:
         """Parts whose gradient norms are logged under their names."""
         return {}
+
+    def edges(self) -> list[nn.Parameter]:
+        """Weights that read the input or give the output, which Muon leaves to AdamW."""
+        return []
 
     def estimate(self) -> bool:
         """Set, before the first step, what is computed from the data instead of learned; whether there is any."""
@@ -150,7 +155,7 @@ def train(config: Any, task: Task, training: Dataset, validation: Dataset) -> Pa
         micro_batch = loop.batch_size // (loop.accumulate * accelerator.num_processes)
         accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = micro_batch
     parameters = [p for p in task.parameters() if p.requires_grad]
-    optimizer = make_optimizer(parameters, loop)
+    optimizer = make_optimizer(parameters, loop, task.edges())
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, loop))
     module, optimizer, rate = accelerator.prepare(task, optimizer, rate)
     averaged = Averaged(task.trained(), loop.ema)
@@ -257,20 +262,6 @@ def train(config: Any, task: Task, training: Dataset, validation: Dataset) -> Pa
             "goes on from the one before"
         )
     return (output / "best").resolve()
-
-
-def make_optimizer(parameters: list[nn.Parameter], loop: LoopConfig) -> torch.optim.Optimizer:
-    """AdamW, or its version with moments of 8 bits (Dettmers et al. 2022)."""
-    if loop.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, loop.learning_rate, loop.betas, weight_decay=loop.weight_decay)
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError as error:
-        raise ValueError(
-            f"loop.optimizer=adamw8bit needs bitsandbytes and a GPU that it supports ({error}); install it, or use "
-            "loop.optimizer=adamw"
-        ) from None
-    return AdamW8bit(parameters, loop.learning_rate, loop.betas, weight_decay=loop.weight_decay)
 
 
 @torch.no_grad()
