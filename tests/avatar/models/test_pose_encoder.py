@@ -22,6 +22,21 @@ def test_kinds_differ_and_none_is_zero(pose_encoder, wake):
     assert not out[-1].any()
 
 
+def test_clips_without_a_condition_alone(pose_encoder, wake):
+    """The network is not run for them, unless its weights are to get gradients (of zero)."""
+    wake(pose_encoder)
+    pictures = torch.rand(2, 3, 3, 16, 24)
+    pose_encoder(pictures, "none").sum().backward()
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in pose_encoder.parameters())
+    ran = []
+    pose_encoder.conv_in.register_forward_hook(lambda *_: ran.append(1))
+    with torch.no_grad():
+        out = pose_encoder(pictures, "none")
+    assert out.shape == (2, 16, 3, 2, 3)
+    assert not out.any()
+    assert not ran
+
+
 def test_frames_are_independent(pose_encoder, wake):
     """So that a long video may be encoded in pieces."""
     wake(pose_encoder)
