@@ -58,7 +58,7 @@ weights: $(STAMP)
 		loop.output=$(W)/fgd
 	$(BIN)/python train/procedural.py $(SPEECH) $(W)/gestures_25 --speakers 8 --fps 25
 	$(BIN)/python train/gesture.py configs/gesture_default.yaml data.folder=$(W)/gestures_25 loop.output=$(W)/gesture
-	$(BIN)/python train/gesture_save.py $(W)/gesture/best $(W)/gesture_default
+	$(BIN)/python train/save_small.py $(W)/gesture/best $(W)/gesture_default
 	$(BIN)/python train/render.py $(HUMANS) $(W)/people --people 32 --seconds 2 --speech $(SPEECH) --seed 1 \
 		audio=configs/model_default.yaml
 	$(BIN)/python train/prepare.py $(VIDEOS) $(W)/videos vae=null split.val_names=$(NAMES)

@@ -1,8 +1,9 @@
-"""Save a trained gesture model as it ships: its network in half precision.
+"""Save a trained gesture or video model as it ships: its networks in half precision.
 
-    python train/gesture_save.py out/gesture_default/best pose/weights/default
+    python train/save_small.py out/gesture_default/best pose/weights/default
+    python train/save_small.py out/avatar_stage2_default/best avatar/weights/default
 
-Loading makes single precision of it again; the representation keeps single precision, its numbers are centimetres.
+Loading makes single precision of it again; the gestures' representation keeps it, its numbers are centimetres.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from pathlib import Path
 import torch
 from diffusers.utils import logging
 
+from avatar.build import load_pipeline
+from avatar.pipeline import AvatarPipeline
 from pose.pipeline import GesturePipeline
 
 
 def save_small(source: str, folder: Path) -> str:
     """Write the pipeline of `source` into `folder`; returns a line that says how large it is."""
     logging.disable_progress_bar()
-    pipeline = GesturePipeline.from_pretrained(source)
-    torch.nn.Module.to(pipeline.model, torch.float16)  # diffusers' own warns of layers that this network does not have
+    pipeline, networks = _loaded(source)
+    for network in networks:
+        torch.nn.Module.to(network, torch.float16)  # diffusers' own warns of layers that this network does not have
     pipeline.save_pretrained(folder)
     for path in folder.rglob("*.json"):  # where it was trained is nobody's business
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -32,9 +36,20 @@ def save_small(source: str, folder: Path) -> str:
     return f"{folder}: {size / 1e6:.1f} MB"
 
 
+def _loaded(source: str) -> tuple[GesturePipeline | AvatarPipeline, list[torch.nn.Module]]:
+    """A pipeline and those of its networks that bear half precision."""
+    index = Path(source) / "model_index.json"
+    kind = json.loads(index.read_text(encoding="utf-8")).get("_class_name") if index.is_file() else None
+    if kind == AvatarPipeline.__name__:
+        video = load_pipeline(source)
+        return video, [part for part in video.components.values() if isinstance(part, torch.nn.Module)]
+    gestures = GesturePipeline.from_pretrained(source)
+    return gestures, [gestures.model]
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="checkpoint of train/gesture.py")
+    parser.add_argument("model", help="checkpoint of train/gesture.py or train/avatar.py")
     parser.add_argument("folder", type=Path, help="where it is written")
     arguments = parser.parse_args(argv)
     try:

@@ -1,15 +1,19 @@
 """What ships is the checkpoint at half the size, and says nothing of where it was made."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
+from avatar.build import load_pipeline
 from pose.models.diffuse_style import DiffuseStyleGesture
 from pose.pipeline import GesturePipeline
 from pose.representations.joints import JointVectors
 from pose.sampling import scheduler_for
-from train.gesture_save import main
+from train.save_small import main
+
+ROOT = Path(__file__).parents[2]
 
 
 def made(**choices) -> GesturePipeline:
@@ -35,6 +39,20 @@ def test_half_precision_and_back(tmp_path, capsys):
         other = loaded.model.state_dict()[name]
         assert other.dtype == torch.float32
         torch.testing.assert_close(other, weight, atol=1e-3, rtol=1e-3)
+
+
+def test_a_video_model_too(tmp_path, capsys):
+    torch.manual_seed(0)
+    source = load_pipeline(ROOT / "configs" / "model_tiny.yaml")
+    source.save_pretrained(tmp_path / "big")
+    assert main([str(tmp_path / "big"), str(tmp_path / "small")]) == 0
+    size = [sum(p.stat().st_size for p in (tmp_path / name).rglob("*.safetensors")) for name in ("big", "small")]
+    assert 0.45 < size[1] / size[0] < 0.55
+    assert all(str(tmp_path) not in path.read_text() for path in (tmp_path / "small").rglob("*.json"))
+    loaded = load_pipeline(tmp_path / "small")
+    assert dict(loaded.config)["steps"] == source.config.steps
+    for name, weight in source.unet.state_dict().items():
+        torch.testing.assert_close(loaded.unet.state_dict()[name], weight, atol=1e-3, rtol=1e-3)
 
 
 def test_what_is_no_gesture_model_and_a_style_that_it_does_not_know_are_refused(tmp_path, capsys):
