@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import yaml
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -270,7 +271,7 @@ def _fill(cache: PriorCache, datasets: list[AvatarWindows], pipeline: AvatarPipe
     """Make the priors that are missing, shared out among the processes."""
     from tqdm import tqdm
 
-    state = PartialState()
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # or it knows of no other CPU processes
     clips = {}
     for data in datasets:
         for index, place in enumerate(data.places):

@@ -6,14 +6,17 @@ import resource
 import shutil
 import signal
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from prepared_clips import synthetic_clip, write_synthetic
 from safetensors.torch import load_file
@@ -26,6 +29,7 @@ from avatar.pipeline import AvatarPipeline
 from train.avatar_task import GROUPS, STAGES, AvatarTask, LossConfig, NoiseConfig, parameter_groups
 from train.avatar_training import (
     AvatarConfig,
+    _fill,
     check_latents,
     main,
     start_reference,
@@ -169,6 +173,19 @@ def test_two_processes_are_one_and_resuming_may_change_their_number(data, tmp_pa
     assert json.loads((one / "last" / "model_index.json").read_text())["window"] == 2
     a, b = (load_file(run / "last" / "unet" / "diffusion_pytorch_model.safetensors") for run in (one, mixed))
     assert np.mean([float((a[name] - b[name]).abs().mean()) for name in a]) < TOGETHER
+
+
+def test_filling_the_cache_of_priors_knows_all_processes(monkeypatch):
+    """It comes before accelerate's own start and must not spoil it, or each process would train alone."""
+
+    def fill(argv):
+        seen = []
+        cache = SimpleNamespace(fill=lambda *given: seen.append(given[-1]) or iter(()))
+        _fill(cache, [], SimpleNamespace(vae=torch.nn.Identity()))
+        return 0 if seen == [2] and Accelerator().num_processes == 2 else 3
+
+    monkeypatch.setattr(sys.modules[__name__], "main", fill)
+    assert in_processes(2, []) == [0, 0]
 
 
 def test_a_full_disk_stops_no_run_and_costs_no_checkpoint(data, tmp_path, capfd):
