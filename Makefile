@@ -65,10 +65,11 @@ weights: $(STAMP)
 	$(BIN)/python train/repair.py $(PHOTOS) $(W)/repair --variants 12 --copies 3 --vae $(W)/autoencoder/best \
 		--held-out $(HELD_OUT)
 	$(BIN)/python -m train.avatar_prior $(W)/people $(W)/videos --photos 2 --folder $(W)/prior
-	$(BIN)/python train/avatar.py configs/avatar_stage1.yaml $(VIDEO) train=[basic,pose] conditions.drop_reference=1 \
-		vae=$(W)/autoencoder/best loop.output=$(W)/avatar_begin loop.steps=4000
+	$(BIN)/python train/avatar.py configs/avatar_stage1.yaml $(VIDEO) train=[basic] conditions.drop_reference=1 \
+		"conditions.kinds={none: 1}" loop.batch_size=12 vae=$(W)/autoencoder/best \
+		loop.output=$(W)/avatar_begin loop.steps=4000
 	$(BIN)/python train/avatar.py configs/avatar_stage1.yaml $(VIDEO) model=$(W)/avatar_begin/best reference_start=unet \
-		loop.output=$(W)/avatar_stage1 loop.steps=4000
+		loop.output=$(W)/avatar_stage1 loop.steps=4000 loop.learning_rate=4e-3
 	$(BIN)/python train/avatar.py configs/avatar_stage2.yaml $(VIDEO) model=$(W)/avatar_stage1/best \
 		loop.output=$(W)/avatar_stage2 loop.steps=4000
 	$(BIN)/python benchmarks/default_video.py $(W)/avatar_stage2/best --repair $(W)/repair --clips $(W)/videos --out $(W)/report

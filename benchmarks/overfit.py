@@ -77,7 +77,8 @@ def train_stage(stage: int, out: Path, args: argparse.Namespace, until: float) -
     command = [
         sys.executable, ROOT / "train" / "avatar.py", ROOT / "configs" / f"avatar_stage{stage}.yaml", "preset=default",
         f"data.folders=[{out / 'clip'}]", "data.validation=train", *start, f"loop.output={out / f'stage{stage}'}",
-        f"loop.steps={steps}", f"loop.batch_size={(args.batch1, args.batch2)[stage - 1]}", "loop.learning_rate=1e-3",
+        f"loop.steps={steps}", f"loop.batch_size={(args.batch1, args.batch2)[stage - 1]}", "loop.optimizer=adamw",
+        "loop.learning_rate=1e-3",
         "loop.warmup=20", "loop.checkpoint_every=100", "loop.validation_batches=1", "loop.videos=0", "loop.ema=0.97",
         "loop.keep_last=1", "data.prior_photos=1", *(MOUTH_STAGE if stage == 2 else ()), *args.set,
     ]  # fmt: skip

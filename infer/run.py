@@ -6,10 +6,12 @@ python infer/run.py --image ref.png --audio a.wav
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -185,9 +187,14 @@ def run(args: argparse.Namespace) -> str:
     from pose.motion import Motion
 
     device = choose_device(args.device)
+    with ThreadPoolExecutor(1) as beside:
+        # Diffusers takes as long to import as the person to be found. To load would be too much: it sets torch's
+        # default precision, for all threads.
+        if args.gesture_model or args.model:
+            beside.submit(importlib.import_module, "pose.pipeline" if args.gesture_model else "avatar.pipeline")
+        synthesis = Synthesis(photo, size, args.fps, args.seed, device)
     gestures = load_gestures(args, device) if args.gesture_model else None
     pipeline = load_model(args.model, args.fps, device) if args.model else None
-    synthesis = Synthesis(photo, size, args.fps, args.seed, device)
     if synthesis.detection.people > 1:
         print(f"note: {synthesis.detection.people} people in {args.image}; the largest is used", file=sys.stderr)
 

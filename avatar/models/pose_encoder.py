@@ -74,7 +74,13 @@ class PoseEncoder(StrictLoading, ModelMixin, ConfigMixin):
 
         learning = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
         if not learning and all(name == NO_KIND for name in kinds):  # learning, each weight is to get its gradient
-            shape = (batch, self.config.out_channels, frames, images.shape[3] // REDUCTION, images.shape[4] // REDUCTION)
+            shape = (
+                batch,
+                self.config.out_channels,
+                frames,
+                images.shape[3] // REDUCTION,
+                images.shape[4] // REDUCTION,
+            )
             return torch.zeros(shape, dtype=self.dtype, device=images.device)
         index = torch.tensor([0 if name == NO_KIND else KINDS.index(name) for name in kinds], device=images.device)
         present = torch.tensor([name != NO_KIND for name in kinds], device=images.device)
