@@ -80,7 +80,7 @@ def train_stage(stage: int, out: Path, args: argparse.Namespace, until: float) -
         f"loop.steps={steps}", f"loop.batch_size={(args.batch1, args.batch2)[stage - 1]}", "loop.optimizer=adamw",
         "loop.learning_rate=1e-3",
         "loop.warmup=20", "loop.checkpoint_every=100", "loop.validation_batches=1", "loop.videos=0", "loop.ema=0.97",
-        "loop.keep_last=1", "data.prior_photos=1", *(MOUTH_STAGE if stage == 2 else ()), *args.set,
+        "loop.keep_last=1", "data.prior_photos=1", *(MOUTH_STAGE if stage == 2 else ("crop=24",)), *args.set,
     ]  # fmt: skip
     try:
         subprocess.run(list(map(str, command)), check=True, timeout=max(until - time.monotonic(), 0.0))
