@@ -255,6 +255,10 @@ def train(config: Any, task: Task, training: Dataset, validation: Dataset) -> Pa
                 with averaged:
                     _show(accelerator, task, output / "videos", done)
             accelerator.wait_for_everyone()
+    # What talks to the other processes goes while they are all there: freed later, it may wait for one that has left.
+    del module, optimizer, rate
+    accelerator.free_memory()
+    accelerator.wait_for_everyone()
     accelerator.end_training()
     if not saved:
         raise ValueError(
