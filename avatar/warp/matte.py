@@ -37,6 +37,7 @@ def refine_matte(image: np.ndarray, matte: Array, body: Body) -> Array:
     start = matte.astype(np.float32)
     bone = np.zeros((height, width), bool)
     near_wrist = np.zeros((height, width), bool)
+    near_arm = np.zeros((height, width), bool)  # forearm and hand, raised
     for arm, distance in zip(body.arms.values(), hands, strict=True):
         if arm.hand is not None:
             # capsules of 0.035 sw around the hand's bones: a finger is about 0.07 sw thick
@@ -44,6 +45,7 @@ def refine_matte(image: np.ndarray, matte: Array, body: Body) -> Array:
             bone |= distance < 0.012 * unit
         upper = segment_distance(x, y, arm.shoulder, arm.elbow)[0]
         fore, along = segment_distance(x, y, arm.elbow, arm.wrist)
+        near_arm |= (fore < 0.25 * unit) | (distance < 0.15 * unit)
         bone |= (upper < 0.05 * unit) | (fore < 0.03 * unit)
         near_wrist |= (fore < 0.08 * unit) & (along > 0.5) & (distance > 0.03 * unit)  # not between the fingers
     person = start > 0.5
@@ -61,7 +63,9 @@ def refine_matte(image: np.ndarray, matte: Array, body: Body) -> Array:
     # prints and patches of the trunk; gaps beside an arm lie further from the axis
     inner = (deep > 0.12 * unit) & (matte > 0.95) & ((from_axis < 0.4 * unit) | (y < neck[1]))
     # a bone off the matte is a bone that was guessed wrong
-    sure = (bone | trunk | head | wrists | inner) & (start > 0.5)
+    # hair and shoulders: their lights and strands have the background's colours as often as not
+    crown = (y < neck[1] + 0.15 * unit) & (matte > 0.9) & (deep > 0.02 * unit) & ~near_arm
+    sure = (bone | trunk | head | wrists | inner | crown) & (start > 0.5)
     trimap[sure] = cv2.GC_FGD
     trimap[(outside > 0.03 * unit) | ((start < 0.05) & (outside > 0.015 * unit))] = cv2.GC_BGD
     if (trimap == cv2.GC_BGD).any() and (trimap == cv2.GC_FGD).any():
