@@ -11,6 +11,7 @@ import numpy as np
 
 from avatar.warp.body import Array
 
+ALONG = 3.0  # ours: a place three widths along a limb tells as much of its cloth as one a width beside it
 GRAIN = 0.03  # weave and noise of the 38 photos stay below; more would repeat outlines as grain
 
 
@@ -67,6 +68,30 @@ def fill_texture(image: Array, known: np.ndarray, wanted: np.ndarray, detail: fl
     out[view] = out[view] * (1 - ramp) + np.clip(guess, 0, 1) * ramp
     out[~known & ~hole] = push_pull(image.astype(np.float32), known.astype(np.float32))[~known & ~hole]
     return out
+
+
+def fill_limb(image: Array, known: np.ndarray, wanted: np.ndarray, start: Array, end: Array) -> Array:
+    """As `fill_texture`, for a limb from `start` to `end` (2,): colours come from beside a place before they come
+    from along the bone, so that skin below a sleeve is filled with skin.
+
+    The limb is filled upright and `ALONG` times as long as it is.
+    """
+    hole = wanted & ~known
+    bone = (end - start).astype(np.float32)
+    length = float(np.linalg.norm(bone))
+    if length < 1 or not hole.any():
+        return fill_texture(image, known, wanted)
+    upright = np.array([[-bone[1], bone[0]], ALONG * bone]) / length  # (2, 2): from the photo, but for the shift
+    rows, columns = np.nonzero(known | wanted)
+    box = np.stack([columns, rows], -1) @ upright.T
+    corner = box.min(0) - 8
+    width, height = (np.ceil(box.max(0) - corner) + 8).astype(int).tolist()
+    matrix = np.concatenate([upright, -corner[:, None]], 1)
+    planes = np.concatenate([image, known[..., None], hole[..., None]], -1).astype(np.float32)
+    turned = cv2.warpAffine(planes, matrix, (width, height))
+    filled = fill_texture(turned[..., :3], turned[..., 3] > 0.99, turned[..., 4] > 0)
+    back = cv2.warpAffine(filled, matrix, known.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return np.where(hole[..., None], back, image)
 
 
 def _mirror(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

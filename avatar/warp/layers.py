@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from avatar.warp.body import Arm, Array, Body, hand_distance, segment_distance
-from avatar.warp.fill import fill_texture
+from avatar.warp.fill import fill_limb, fill_texture
 from avatar.warp.laplace import smoothstep
 from avatar.warp.mesh import Mesh, grid_cells
 from avatar.warp.parts import FORE, TRUNK, UPPER, Parts
@@ -102,7 +102,7 @@ def cut_layers(image: np.ndarray, matte: Array, body: Body, parts: Parts) -> Lay
             if alpha.max() < 0.5:
                 continue
             solid = cv2.erode((known > 0.99).astype(np.uint8) * (alpha > 0.85), np.ones((3, 3), np.uint8)) > 0
-            guess = fill_texture(photo, solid, (alpha > 0) & ~solid) if solid.any() else photo
+            guess = fill_limb(photo, solid, (alpha > 0) & ~solid, arm.shoulder, arm.elbow) if solid.any() else photo
             colour, below = _texture(photo, below, alpha, known, guess)
             joint = (skin_weights.shoulder_zone | skin_weights.elbow_zone) & (matte > 0.5)
             sure = _edge_confidence((alpha > 0.5) | joint) * known
@@ -202,6 +202,7 @@ def _arm_coverage(arm: Arm, matte: Array, parts: Parts, weights: ArmWeights, bod
     points = np.argwhere(cv2.erode(visible.astype(np.uint8), np.ones((9, 9), np.uint8)))[::7, ::-1]
     if len(points) > 9:
         cv2.fillConvexPoly(hull, cv2.convexHull(np.ascontiguousarray(points).astype(np.int32)), (1,))
+        hull |= _down_to_elbow(arm, x, y, along_upper, visible)
     hull &= _within_outline(arm, x, y, along_upper, hull > 0, matte).astype(np.uint8)
     hidden = (cv2.dilate(hull, np.ones((3, 3), np.uint8)) > 0) & (labels == fo) & inside & ~weights.elbow_zone
     hidden &= upper < 0.2 * unit
@@ -218,15 +219,42 @@ def _arm_coverage(arm: Arm, matte: Array, parts: Parts, weights: ArmWeights, bod
     return (upper_alpha, upper_known), (fore_alpha, np.ones_like(fore_alpha))
 
 
+def _across(arm: Arm, x: Array, y: Array) -> Array:
+    """Distance of pixels from the line of the upper arm, in pixels, with a sign."""
+    bone = arm.elbow - arm.shoulder
+    length = float(np.linalg.norm(bone)) + 1e-6
+    return np.asarray(((x - arm.shoulder[0]) * -bone[1] + (y - arm.shoulder[1]) * bone[0]) / length, np.float32)
+
+
+def _down_to_elbow(arm: Arm, x: Array, y: Array, along: Array, visible: np.ndarray) -> np.ndarray:
+    """An upper arm (H, W) uint8 continued, as wide as its lowest visible places, to a round end at the elbow.
+
+    A hand held before the elbow leaves nothing of the arm below the sleeve to see; when it moves away, arm has to be
+    there, not what is behind.
+    """
+    across = _across(arm, x, y)
+    edges = []
+    for step in np.arange(1.0, 0.2, -0.05):
+        here = across[visible & (np.abs(along - step) < 0.025)]
+        if len(here) > 5:
+            edges.append(np.percentile(here, (5, 95)))
+    if len(edges) < 4:
+        return np.zeros(visible.shape, np.uint8)
+    width = np.array([high - low for low, high in edges])
+    full = np.nonzero(width > 0.8 * np.percentile(width, 90))[0][:3]  # not where the hand covers a part of it
+    low, high = np.median(np.array(edges)[full], axis=0)
+    middle, half = (low + high) / 2, (high - low) / 2
+    below = np.maximum(along - 1, 0) * float(np.linalg.norm(arm.elbow - arm.shoulder))
+    return ((np.hypot(across - middle, below) < half) & (along > 0.3)).astype(np.uint8)
+
+
 def _within_outline(arm: Arm, x: Array, y: Array, along: Array, hull: np.ndarray, matte: Array) -> np.ndarray:
     """The hull of an upper arm cut back to what the background beside the arm allows.
 
     Where background shows inside of the hull, the arm's outline lies further in; what the hand hides below is not
     wider than that. Sides and places along the bone are treated apart, in 20 steps.
     """
-    bone = arm.elbow - arm.shoulder
-    length = float(np.linalg.norm(bone)) + 1e-6
-    across = ((x - arm.shoulder[0]) * -bone[1] + (y - arm.shoulder[1]) * bone[0]) / length
+    across = _across(arm, x, y)
     step = np.clip((along * 20).astype(np.int32), 0, 25)
     empty = hull & (matte < 0.5)
     allowed = np.ones(hull.shape, bool)
