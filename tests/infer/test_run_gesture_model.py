@@ -56,7 +56,18 @@ def folder(tmp_path_factory):
 
 
 def command(folder, out, *more):
-    shared = ["--image", PRESENTER, "--audio", folder / "speech.wav", "--size", "192", "--output", out]
+    shared = [
+        "--image",
+        PRESENTER,
+        "--audio",
+        folder / "speech.wav",
+        "--size",
+        "192",
+        "--output",
+        out,
+        "--model",
+        "none",
+    ]
     return [str(part) for part in (*shared, *more)]
 
 
