@@ -102,12 +102,8 @@ def main() -> None:
 
     layers = person.prior.layers
     background = (np.clip(layers.background.transpose(1, 2, 0), 0, 1) * 255).astype(np.uint8)
-    tiles = [label(background, "background, filled"), label(on_checks(layers.trunk.texture), "trunk and head")]
-    names = ["upper arm"] * (len(layers.front) // 2) + ["forearm and hand"] * (len(layers.front) // 2)
-    tiles += [
-        label(on_checks(layer.texture), f"{layer.side} {name}")
-        for layer, name in zip(layers.front, names, strict=True)
-    ]
+    tiles = [label(background, "background, filled"), label(on_checks(layers.trunk.texture), layers.trunk.name)]
+    tiles += [label(on_checks(layer.texture), layer.name) for layer in layers.front]
     save("prior_layers.jpg", grid(tiles, 3))
 
     weights = [label(PART_COLOURS[layers.parts.labels], "parts of the matte")]

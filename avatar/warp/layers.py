@@ -32,8 +32,9 @@ Cover = tuple[tuple[Array, Array], tuple[Array, Array]]  # (coverage, known) of 
 @dataclass(frozen=True)
 class Layer:
     """`texture` (5, H, W) float32: premultiplied RGB, coverage, coverage times confidence. `mesh` is None for the
-    trunk, which moves by its weight maps."""
+    trunk, which moves by its weight maps; `side` is then empty."""
 
+    name: str  # "trunk and head", "left upper arm", "left forearm and hand", ...
     side: str
     texture: Array
     mesh: Mesh | None
@@ -91,7 +92,7 @@ def cut_layers(image: np.ndarray, matte: Array, body: Body, parts: Parts) -> Lay
             trunk_fill = guess
     trunk_texture, below = _texture(lit, below, trunk_alpha, trunk_known, trunk_fill)
     trunk_sure = _edge_confidence(matte > 0.5) * trunk_known
-    trunk = Layer("", _pack(trunk_texture, trunk_alpha, trunk_sure), None)
+    trunk = Layer("trunk and head", "", _pack(trunk_texture, trunk_alpha, trunk_sure), None)
 
     # 3. upper arms, then forearms with hands
     front = []
@@ -107,7 +108,8 @@ def cut_layers(image: np.ndarray, matte: Array, body: Body, parts: Parts) -> Lay
             joint = (skin_weights.shoulder_zone | skin_weights.elbow_zone) & (matte > 0.5)
             sure = _edge_confidence((alpha > 0.5) | joint) * known
             mesh = _mesh(arm, alpha, skin_weights.upper if kind is UPPER else skin_weights.fore, kind is FORE, body)
-            front.append(Layer(side, _pack(colour, alpha, sure), mesh))
+            name = f"{side} upper arm" if kind is UPPER else f"{side} forearm and hand"
+            front.append(Layer(name, side, _pack(colour, alpha, sure), mesh))
     return Layers(
         _planes(background), _planes(halo), is_open, trunk, head_weights(body),
         {side: w.trunk for side, w in weights.items()}, tuple(front), parts, matte,

@@ -7,9 +7,11 @@ pixel is sampled once from the photo, in torch, on the chosen device. Nothing is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -107,8 +109,7 @@ class GeometricPrior:
 
     def render(self, keypoints: Keypoints) -> Prior:
         """The photo at these keypoints, frame by frame; at the reference keypoints it is the photo."""
-        if keypoints.size != self.size:
-            raise ValueError(f"keypoints are of a {keypoints.size} image, the photo is {self.size}; use .resized()")
+        self._check(keypoints)
         frames, (height, width) = len(keypoints), self.size
         out = Prior(
             torch.empty((frames, 3, height, width), device=self.device),
@@ -128,16 +129,49 @@ class GeometricPrior:
         return out
 
     @torch.no_grad()
-    def _render(self, keypoints: Keypoints, picture: Tensor, trust: Tensor) -> None:
+    def render_layers(self, keypoints: Keypoints) -> dict[str, tuple[Tensor, Tensor]]:
+        """Every layer alone, back to front: its name -> premultiplied colours (F, 3, H, W), coverage (F, 1, H, W).
+
+        One over the other they are the frames of `render`; here none hides another. All frames at once: give few.
+        """
+        self._check(keypoints)
         pose = self.rig.pose(keypoints)
+        moved, maps = self._moved(pose)
+        background = torch.addcmul(self._background, maps[:, 3:], self._halo)
+        unused = torch.zeros_like(background[:, :1])  # confidence
+
+        def alone(draw: Callable[[Tensor, Tensor], None]) -> tuple[Tensor, Tensor]:
+            black, white = torch.zeros_like(background), torch.ones_like(background)
+            draw(black, unused)
+            draw(white, unused)
+            return black.clamp(0, 1), (1 - (white - black).mean(1, keepdim=True)).clamp(0, 1)
+
+        shown = {"background": (background, torch.ones_like(unused))}
+        shown[self.layers.trunk.name] = alone(partial(self._draw_trunk, pose, maps.clone()))
+        for layer, vertices in zip(self.layers.front, moved, strict=True):
+            shown[layer.name] = alone(partial(self._draw_mesh, layer, vertices, pose))
+        return shown
+
+    def _check(self, keypoints: Keypoints) -> None:
+        if keypoints.size != self.size:
+            raise ValueError(f"keypoints are of a {keypoints.size} image, the photo is {self.size}; use .resized()")
+
+    def _moved(self, pose: Pose) -> tuple[list[np.ndarray], Tensor]:
+        """Vertices of the arms' meshes in these frames; and of the trunk, (F, 4, H, W): photo pixel minus own position
+        (x, y), soundness, motion."""
         moved = [skin(layer.mesh, pose.arms[layer.side]) for layer in self.layers.front if layer.mesh is not None]
-        field = self._trunk_field(pose)  # (F, H/8, W/8, 2): photo pixel minus own position
+        field = self._trunk_field(pose)  # (F, H/8, W/8, 2)
         coarse = np.concatenate(
             [field, self._field_soundness(field)[..., None], self._motion(field, moved)[..., None]], -1
         )
-        maps = functional.interpolate(
+        return moved, functional.interpolate(
             self._tensor(coarse.transpose(0, 3, 1, 2)), self.size, mode="bilinear", align_corners=False
         )
+
+    @torch.no_grad()
+    def _render(self, keypoints: Keypoints, picture: Tensor, trust: Tensor) -> None:
+        pose = self.rig.pose(keypoints)
+        moved, maps = self._moved(pose)
         motion = maps[:, 3:]  # (F, 1, H, W)
         torch.addcmul(self._background, motion, self._halo, out=picture)
         trust.copy_(self._open.expand_as(trust))

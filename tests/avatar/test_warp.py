@@ -133,6 +133,21 @@ def test_moving_arms_uncovers_guesses_and_says_so(prior):
         assert tensor.dtype == torch.float32 and float(tensor.min()) >= 0 and float(tensor.max()) <= 1
 
 
+def test_layers_one_over_the_other_are_the_frames(prior):
+    _, reference, warp = prior
+    keypoints = driven(reference, 3)
+    layers = warp.render_layers(keypoints)
+    arms = [f"{side} {part}" for part in ("upper arm", "forearm and hand") for side in ("left", "right")]
+    assert list(layers)[:2] == ["background", "trunk and head"] and sorted(list(layers)[2:]) == sorted(arms)
+    frames = torch.zeros(3, 3, 256, 256)
+    for colour, coverage in layers.values():
+        assert colour.shape == frames.shape and coverage.shape == (3, 1, 256, 256)
+        frames = colour + (1 - coverage) * frames
+    torch.testing.assert_close(frames.clamp(0, 1), warp.render(keypoints).frames, atol=2e-3, rtol=0)
+    hidden = layers["trunk and head"][1] * layers["left forearm and hand"][1]
+    assert float(hidden.max()) > 0.9  # what an arm covers of the trunk is there all the same
+
+
 def test_hands_follow_their_keypoints(prior):
     """A skin-coloured hand leaves its place and arrives where the keypoints say."""
     image, reference, warp = prior
