@@ -103,7 +103,9 @@ def cut_layers(image: np.ndarray, matte: Array, body: Body, parts: Parts) -> Lay
             if alpha.max() < 0.5:
                 continue
             solid = cv2.erode((known > 0.99).astype(np.uint8) * (alpha > 0.85), np.ones((3, 3), np.uint8)) > 0
-            guess = fill_limb(photo, solid, (alpha > 0) & ~solid, arm.shoulder, arm.elbow) if solid.any() else photo
+            guess = photo
+            if solid.any() and known.min() < 1:  # nothing hides a forearm
+                guess = fill_limb(photo, solid, (alpha > 0) & ~solid, arm.shoulder, arm.elbow)
             colour, below = _texture(photo, below, alpha, known, guess)
             joint = (skin_weights.shoulder_zone | skin_weights.elbow_zone) & (matte > 0.5)
             sure = _edge_confidence((alpha > 0.5) | joint) * known

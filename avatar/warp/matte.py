@@ -62,9 +62,10 @@ def refine_matte(image: np.ndarray, matte: Array, body: Body) -> Array:
     wrists = near_wrist & (matte > 0.95) & (deep > 0.025 * unit)  # in a hand's shadow: colours would give them away
     # prints and patches of the trunk; gaps beside an arm lie further from the axis
     inner = (deep > 0.12 * unit) & (matte > 0.95) & ((from_axis < 0.4 * unit) | (y < neck[1]))
+    # hair and shoulders, not of a neighbour: their lights and strands often have the background's colours
+    crown = (y < neck[1] + 0.15 * unit) & (np.abs(x - neck[0]) < 0.8 * unit) & ~near_arm
+    crown &= (matte > 0.9) & (deep > 0.02 * unit)
     # a bone off the matte is a bone that was guessed wrong
-    # hair and shoulders: their lights and strands have the background's colours as often as not
-    crown = (y < neck[1] + 0.15 * unit) & (matte > 0.9) & (deep > 0.02 * unit) & ~near_arm
     sure = (bone | trunk | head | wrists | inner | crown) & (start > 0.5)
     trimap[sure] = cv2.GC_FGD
     trimap[(outside > 0.03 * unit) | ((start < 0.05) & (outside > 0.015 * unit))] = cv2.GC_BGD

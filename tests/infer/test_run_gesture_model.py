@@ -56,19 +56,8 @@ def folder(tmp_path_factory):
 
 
 def command(folder, out, *more):
-    shared = [
-        "--image",
-        PRESENTER,
-        "--audio",
-        folder / "speech.wav",
-        "--size",
-        "192",
-        "--output",
-        out,
-        "--model",
-        "none",
-    ]
-    return [str(part) for part in (*shared, *more)]
+    shared = ["--image", PRESENTER, "--audio", folder / "speech.wav", "--size", "192", "--model", "none"]
+    return [str(part) for part in (*shared, "--output", out, *more)]
 
 
 def test_video_of_a_gesture_model(folder, tmp_path):
