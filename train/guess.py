@@ -118,9 +118,12 @@ def ridge(inputs: Tensor, targets: Tensor, left_out: Tensor) -> Tensor:
     inputs, targets = inputs.double(), targets.double()
 
     def solved(rows: Tensor, penalties: tuple[float, ...]) -> list[Tensor]:
-        square, both = inputs[rows].T @ inputs[rows], inputs[rows].T @ targets[rows]
+        x, y = inputs[rows], targets[rows]
+        few = len(x) < x.shape[1]  # Xᵀ (X Xᵀ + p)⁻¹ Y is the same as (Xᵀ X + p)⁻¹ Xᵀ Y, and the smaller one is solved
+        square, right = (x @ x.T, y) if few else (x.T @ x, x.T @ y)
         eye = torch.eye(len(square), dtype=square.dtype, device=square.device)
-        return [torch.cholesky_solve(both, torch.linalg.cholesky(square + penalty * eye)) for penalty in penalties]
+        found = [torch.cholesky_solve(right, torch.linalg.cholesky(square + penalty * eye)) for penalty in penalties]
+        return [x.T @ part for part in found] if few else found
 
     best = torch.zeros(inputs.shape[1], targets.shape[1], dtype=inputs.dtype, device=inputs.device)
     if not left_out.any() or left_out.all():

@@ -9,7 +9,7 @@ from pose.models.diffuse_style import DiffuseStyleGesture
 from pose.models.gaussian_guess import GaussianGuess, warped_cosines
 from pose.models.holistic import HolisticDiffusion, UncertaintyWeights
 from pose.sampling import denoise, draw, guided, scheduler_for
-from train.guess import fit_guess, ridge, set_guess
+from train.guess import RIDGES, fit_guess, ridge, set_guess
 
 FRAMES, WIDTH, AXES = 24, 12, 3
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
@@ -129,6 +129,17 @@ def test_ridge_finds_what_there_is_and_nothing_else():
     noise = torch.randn(400, 2, generator=random)
     assert ridge(inputs, noise, left_out).norm() < 0.3
     assert not ridge(inputs, targets, torch.zeros(400, dtype=torch.bool)).any()  # nothing to choose by
+
+
+def test_ridge_of_fewer_rows_than_unknowns_solves_the_normal_equations():
+    """Whichever penalty is chosen, the answer is that of the normal equations."""
+    torch.manual_seed(0)
+    inputs, left_out = torch.randn(60, 200), torch.arange(60) % 4 == 3
+    targets = inputs[:, :3] + inputs[:, 3:6]
+    found = ridge(inputs, targets, left_out)
+    x, y = inputs.double(), targets.double()
+    answers = [torch.linalg.solve(x.T @ x + p * torch.eye(200).double(), x.T @ y).float() for p in RIDGES]
+    assert found.any() and min(float((found - answer).abs().max()) for answer in answers) < 1e-5
 
 
 @pytest.mark.parametrize("level,least", [(50, 0.98), (500, 0.85), (900, 0.3)])
