@@ -46,7 +46,7 @@ from avatar.pipeline import AvatarPipeline
 from avatar.warp.prior import Prior
 from pose.detect import PersonDetector
 from pose.keypoints import Keypoints
-from train.avatar_prior import photo_prior, unpacked, usable_references
+from train.avatar_prior import photo_prior, spread_variants, unpacked, usable_references
 
 Video = NDArray[np.uint8]
 UNSURE = 0.5  # issue's "low-confidence area"
@@ -71,9 +71,8 @@ class Sample:
 def repair_samples(folder: Path, variants: int) -> Iterator[Sample]:
     """Some variants of every validation photo; F = 1."""
     for clip in _held_out(folder):
-        count = int(clip.meta["repair"])
         frames, points = clip.frames(), clip.keypoints
-        for k in np.unique(np.linspace(1, count, min(variants, count)).round().astype(int)).tolist():
+        for k in spread_variants(clip, variants):
             one = slice(0, 1)
             prior = unpacked(clip.extra, clip.size, k, k + 1)
             yield Sample(

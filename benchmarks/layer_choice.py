@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from avatar.data.clips import Clip
 from avatar.data.shards import ShardFolder
 from avatar.warp.fill import push_pull
-from train.avatar_prior import photo_prior, unpacked
+from train.avatar_prior import photo_prior, spread_variants, unpacked
 
 Floats = NDArray[np.float32]
 UNSURE, SOLID = 0.5, 0.9  # confidence below which the prior doubts; coverage from which a layer's colour is its own
@@ -63,8 +63,8 @@ def rows(folder: Path, variants: int, sides: list[int]) -> Iterator[tuple[str, l
             raise ValueError(f"{folder} has no repair clips; make some with train/repair.py")
         if any(length % side for side in sides for length in clip.size):
             raise ValueError(f"blocks of {sides} do not divide pictures of {clip.size}; give other --blocks")
-        truth, count = clip.frames(0, 1)[0], int(clip.meta["repair"])
-        for k in np.unique(np.linspace(1, count, min(variants, count)).round().astype(int)).tolist():
+        truth = clip.frames(0, 1)[0]
+        for k in spread_variants(clip, variants):
             prior = unpacked(clip.extra, clip.size, k, k + 1)
             unsure = prior.confidence[0, 0].numpy() < UNSURE
             options = candidates(clip, k, prior.frames[0].permute(1, 2, 0).numpy())
@@ -87,6 +87,9 @@ def main(argv: list[str] | None = None) -> int:
             print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in errors) + " |", flush=True)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    if not found:
+        print(f"error: {args.repair} has no validation photos; give train/repair.py --held-out", file=sys.stderr)
         return 2
     mean = np.mean(found, axis=0)
     changes = (f"{value:.2f} ({value / mean[0] - 1:+.0%})" for value in mean[1:])

@@ -92,6 +92,12 @@ def packed(prior: Prior) -> dict[str, NDArray[np.uint8]]:
     return {name: np.frombuffer(content, np.uint8) for name, content in videos.items()}
 
 
+def spread_variants(clip: Clip, wanted: int) -> list[int]:
+    """Numbers of at most `wanted` moved pictures of a repair clip, 1 to its last, evenly spread."""
+    count = int(clip.meta["repair"])
+    return np.unique(np.linspace(1, count, min(wanted, count)).round().astype(int)).tolist()
+
+
 def unpacked(
     videos: Any,  # a mapping of what `packed` gave
     size: tuple[int, int],
