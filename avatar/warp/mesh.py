@@ -111,9 +111,14 @@ def rasterise(
         -1,
     )
     box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
-    # neighbouring triangles differ: without smoothing the two halves of each cell would show as hatching
-    smooth = np.stack([cv2.blur(np.ascontiguousarray(frame), (7, 7)) for frame in chosen[..., 6]])
-    return Raster(box, source, painted >= 0, smooth)
+    hit = painted >= 0
+    return Raster(box, source, hit, np.stack([_smooth(*frame) for frame in zip(chosen[..., 6], hit, strict=True)]))
+
+
+def _smooth(sound: NDArray[np.float32], hit: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Mean over the hit ones of 7 x 7 pixels: the two halves of each cell differ and would show as hatching."""
+    weight = hit.astype(np.float32)
+    return cv2.blur(sound * weight, (7, 7)) / np.maximum(cv2.blur(weight, (7, 7)), 1 / 49)
 
 
 def soundness(linear: NDArray[np.float64]) -> NDArray[np.float64]:

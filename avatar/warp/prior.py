@@ -7,11 +7,10 @@ pixel is sampled once from the photo, in torch, on the chosen device. Nothing is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
 
 import cv2
 import numpy as np
@@ -46,6 +45,18 @@ class Prior:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One layer in F frames, within `view` of them: premultiplied colours (F, 3, h, w), coverage and coverage times
+    confidence (F, 1, h, w). Names are those of `layers.Layer`, and "background"."""
+
+    name: str
+    view: tuple[slice, slice, slice, slice]
+    colour: Tensor
+    coverage: Tensor
+    sure: Tensor
 
 
 class GeometricPrior:
@@ -110,11 +121,8 @@ class GeometricPrior:
     def render(self, keypoints: Keypoints) -> Prior:
         """The photo at these keypoints, frame by frame; at the reference keypoints it is the photo."""
         self._check(keypoints)
-        frames, (height, width) = len(keypoints), self.size
-        out = Prior(
-            torch.empty((frames, 3, height, width), device=self.device),
-            torch.empty((frames, 1, height, width), device=self.device),
-        )
+        frames = len(keypoints)
+        out = self._empty(frames)
         starts = range(0, frames, CHUNK)
 
         def work(start: int) -> None:
@@ -129,28 +137,37 @@ class GeometricPrior:
         return out
 
     @torch.no_grad()
-    def render_layers(self, keypoints: Keypoints) -> dict[str, tuple[Tensor, Tensor]]:
-        """Every layer alone, back to front: its name -> premultiplied colours (F, 3, H, W), coverage (F, 1, H, W).
+    def render_layers(self, keypoints: Keypoints) -> tuple[Prior, list[Piece]]:
+        """What `render` gives, and every layer alone in whole frames, back to front.
 
         One over the other they are the frames of `render`; here none hides another. All frames at once: give few.
         """
         self._check(keypoints)
+        out = self._empty(len(keypoints))
         pose = self.rig.pose(keypoints)
         moved, maps = self._moved(pose)
         background = torch.addcmul(self._background, maps[:, 3:], self._halo)
-        unused = torch.zeros_like(background[:, :1])  # confidence
+        pieces = list(self._pieces(pose, moved, maps))
+        self._compose(pieces, maps[:, 3:], out.frames.copy_(background), out.confidence)
+        full = (slice(None),) * 4
+        whole = [Piece("background", full, background, *self._background_cover(len(keypoints)))]
+        for piece in pieces:
+            parts = []
+            for part in (piece.colour, piece.coverage, piece.sure):
+                parts.append(part.new_zeros(len(part), part.shape[1], *self.size))
+                parts[-1][piece.view] = part.clamp(0, 1)
+            whole.append(Piece(piece.name, full, *parts))
+        return out, whole
 
-        def alone(draw: Callable[[Tensor, Tensor], None]) -> tuple[Tensor, Tensor]:
-            black, white = torch.zeros_like(background), torch.ones_like(background)
-            draw(black, unused)
-            draw(white, unused)
-            return black.clamp(0, 1), (1 - (white - black).mean(1, keepdim=True)).clamp(0, 1)
+    def _background_cover(self, frames: int) -> tuple[Tensor, Tensor]:
+        sure = self._open.expand(frames, 1, *self.size)
+        return torch.ones_like(sure), sure
 
-        shown = {"background": (background, torch.ones_like(unused))}
-        shown[self.layers.trunk.name] = alone(partial(self._draw_trunk, pose, maps.clone()))
-        for layer, vertices in zip(self.layers.front, moved, strict=True):
-            shown[layer.name] = alone(partial(self._draw_mesh, layer, vertices, pose))
-        return shown
+    def _empty(self, frames: int) -> Prior:
+        return Prior(
+            torch.empty((frames, 3, *self.size), device=self.device),
+            torch.empty((frames, 1, *self.size), device=self.device),
+        )
 
     def _check(self, keypoints: Keypoints) -> None:
         if keypoints.size != self.size:
@@ -172,12 +189,25 @@ class GeometricPrior:
     def _render(self, keypoints: Keypoints, picture: Tensor, trust: Tensor) -> None:
         pose = self.rig.pose(keypoints)
         moved, maps = self._moved(pose)
-        motion = maps[:, 3:]  # (F, 1, H, W)
-        torch.addcmul(self._background, motion, self._halo, out=picture)
-        trust.copy_(self._open.expand_as(trust))
-        self._draw_trunk(pose, maps, picture, trust)
+        torch.addcmul(self._background, maps[:, 3:], self._halo, out=picture)
+        self._compose(self._pieces(pose, moved, maps), maps[:, 3:], picture, trust)
+
+    def _pieces(self, pose: Pose, moved: list[np.ndarray], maps: Tensor) -> Iterator[Piece]:
+        """The layers before the background, back to front; raises the motion in `maps` where the face moves."""
+        yield self._trunk_piece(pose, maps)
         for layer, vertices in zip(self.layers.front, moved, strict=True):
-            self._draw_mesh(layer, vertices, pose, picture, trust)
+            piece = self._mesh_piece(layer, vertices, pose)
+            if piece is not None:
+                yield piece
+
+    def _compose(self, pieces: Iterable[Piece], motion: Tensor, picture: Tensor, trust: Tensor) -> None:
+        """Paints the pieces over the background in `picture`, and how far to trust that in `trust`; `motion`
+        (F, 1, H, W) is that which `_pieces` raises."""
+        trust.copy_(self._open.expand_as(trust))
+        for piece in pieces:
+            uncovered = 1 - piece.coverage
+            picture[piece.view] = torch.addcmul(piece.colour, picture[piece.view], uncovered)
+            trust[piece.view] = torch.addcmul(piece.sure, trust[piece.view], uncovered)
         picture.clamp_(0, 1)
         trust.neg_().add_(1).mul_(motion).neg_().add_(1).clamp_(0, 1)  # doubt counts only where something moved
         if self._known is not None:  # what moved has it from its texture
@@ -251,8 +281,8 @@ class GeometricPrior:
         scale = torch.tensor([2 / (size[1] - 1), 2 / (size[0] - 1)], device=source.device)
         return source * scale - 1
 
-    def _draw_trunk(self, pose: Pose, maps: Tensor, picture: Tensor, trust: Tensor) -> None:
-        """Paints trunk and head; raises the motion (F, 1, H, W) in `maps` where the face moves within the head."""
+    def _trunk_piece(self, pose: Pose, maps: Tensor) -> Piece:
+        """Trunk and head; raises the motion (F, 1, H, W) in `maps` where the face moves within the head."""
         x0, y0, x1, y1 = self._trunk_box(maps[:, :2])
         view = (slice(None), slice(None), slice(y0, y1), slice(x0, x1))
         x = torch.arange(x0, x1, device=self.device, dtype=torch.float32)
@@ -271,9 +301,7 @@ class GeometricPrior:
             sure[part] *= 1 - doubt
             motion = maps[:, 3:, y0:y1, x0:x1][part]
             motion.copy_(torch.maximum(motion, (doubt * 4).clamp(max=1)))
-        uncovered = 1 - alpha
-        picture[view] = torch.addcmul(colour, picture[view], uncovered)
-        trust[view] = torch.addcmul(sure, trust[view], uncovered)
+        return Piece(self.layers.trunk.name, view, colour, alpha, sure)
 
     def _trunk_box(self, field: Tensor) -> tuple[int, int, int, int]:
         """Where the trunk can be in these frames: its place in the photo and the largest move."""
@@ -304,19 +332,17 @@ class GeometricPrior:
         view += sampled[:, :2].permute(0, 2, 3, 1)
         return box, sampled[:, 2:6], sampled[:, 6:]
 
-    def _draw_mesh(self, layer: Layer, vertices: np.ndarray, pose: Pose, picture: Tensor, trust: Tensor) -> None:
+    def _mesh_piece(self, layer: Layer, vertices: np.ndarray, pose: Pose) -> Piece | None:
+        """A piece of an arm; None where it is out of sight in all frames."""
         assert layer.mesh is not None
         hand = layer.mesh.weights[:, 3:].sum(1)
         faith = 1 - hand * (1 - pose.hand_turn[layer.side][:, None])
         raster = rasterise(layer.mesh, vertices, faith, self.size)
         if raster is None:
-            return
+            return None
         x0, y0, x1, y1 = raster.box
         drawn = self._sample(self._textures[id(layer)], self._tensor(raster.source))
-        hit = torch.from_numpy(raster.hit).to(self.device)[:, None]
-        drawn = drawn.mul_(hit)
-        uncovered = 1 - drawn[:, 3:4]
+        drawn.mul_(torch.from_numpy(raster.hit).to(self.device)[:, None])
         sure = drawn[:, 4:] * self._tensor(raster.sound)[:, None]
         view = (slice(None), slice(None), slice(y0, y1), slice(x0, x1))
-        picture[view] = torch.addcmul(drawn[:, :3], picture[view], uncovered)
-        trust[view] = torch.addcmul(sure, trust[view], uncovered)
+        return Piece(layer.name, view, drawn[:, :3], drawn[:, 3:4], sure)

@@ -8,6 +8,7 @@ import pytest
 import skimage.data
 import torch
 
+from avatar.warp.mesh import Mesh, grid_cells, rasterise
 from avatar.warp.prior import GeometricPrior
 from pose.keypoints import COUNT, FACE, FINGERS, LEFT_HAND, RIGHT_HAND, Keypoints
 
@@ -136,15 +137,20 @@ def test_moving_arms_uncovers_guesses_and_says_so(prior):
 def test_layers_one_over_the_other_are_the_frames(prior):
     _, reference, warp = prior
     keypoints = driven(reference, 3)
-    layers = warp.render_layers(keypoints)
+    rendered, pieces = warp.render_layers(keypoints)
+    layers = {piece.name: piece for piece in pieces}
     arms = [f"{side} {part}" for part in ("upper arm", "forearm and hand") for side in ("left", "right")]
     assert list(layers)[:2] == ["background", "trunk and head"] and sorted(list(layers)[2:]) == sorted(arms)
     frames = torch.zeros(3, 3, 256, 256)
-    for colour, coverage in layers.values():
-        assert colour.shape == frames.shape and coverage.shape == (3, 1, 256, 256)
-        frames = colour + (1 - coverage) * frames
-    torch.testing.assert_close(frames.clamp(0, 1), warp.render(keypoints).frames, atol=2e-3, rtol=0)
-    hidden = layers["trunk and head"][1] * layers["left forearm and hand"][1]
+    for piece in pieces:
+        assert piece.colour.shape == frames.shape and piece.coverage.shape == piece.sure.shape == (3, 1, 256, 256)
+        assert (piece.sure <= piece.coverage + 1e-5).all()
+        frames = piece.colour + (1 - piece.coverage) * frames
+    torch.testing.assert_close(frames.clamp(0, 1), rendered.frames, atol=2e-3, rtol=0)
+    plain = warp.render(keypoints)
+    torch.testing.assert_close(rendered.frames, plain.frames)
+    torch.testing.assert_close(rendered.confidence, plain.confidence)
+    hidden = layers["trunk and head"].coverage * layers["left forearm and hand"].coverage
     assert float(hidden.max()) > 0.9  # what an arm covers of the trunk is there all the same
 
 
@@ -250,3 +256,17 @@ def test_wrong_input_is_refused():
     warp = GeometricPrior(image, reference, depth, matte)
     with pytest.raises(ValueError, match="resized"):
         warp.render(reference.resized((256, 256)))
+
+
+def test_soundness_of_a_frame_is_its_own():
+    vertices, triangles = grid_cells(np.ones((32, 32), bool), 8, 0)
+    mesh = Mesh(vertices, vertices, triangles, np.ones((len(vertices), 1), np.float32))
+    moved = np.stack([vertices, vertices + 3]).astype(np.float64)
+    faith = np.stack([np.full(len(vertices), 0.2), np.ones(len(vertices))])
+    both, alone = rasterise(mesh, moved, faith, (48, 48)), rasterise(mesh, moved[1:], faith[1:], (48, 48))
+    assert both is not None and alone is not None
+    x0, y0 = (alone.box[n] - both.box[n] for n in (0, 1))
+    height, width = alone.hit.shape[1:]
+    view = (1, slice(y0, y0 + height), slice(x0, x0 + width))
+    np.testing.assert_allclose(both.sound[view][alone.hit[0]], alone.sound[0][alone.hit[0]], atol=1e-6)
+    assert alone.sound[0][alone.hit[0]].min() > 0.99  # not lowered at the edge either
