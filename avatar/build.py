@@ -22,11 +22,12 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from avatar.latents import AUTOENCODERS, load_autoencoder
 from avatar.models.audio_encoder import AudioEncoder
 from avatar.models.identity import IdentityEncoder
+from avatar.models.layer_chooser import LayerChooser
 from avatar.models.pose_encoder import PoseEncoder
 from avatar.models.reference import ReferenceNet
 from avatar.models.unet import AvatarUNet
 from avatar.pipeline import AvatarPipeline
-from avatar.shipped import located
+from avatar.shipped import holds_layer_chooser, located
 
 SECTIONS = (
     "unet", "reference_net", "pose_encoder", "audio_encoder", "identity_encoder", "vae", "scheduler", "pipeline",
@@ -46,6 +47,14 @@ def load_pipeline(path: str | Path, dtype: torch.dtype = torch.float32) -> Avata
                 torch.nn.Module.to(module, dtype)  # diffusers' own `to` warns about nothing here
     pipeline.vae.to(memory_format=torch.channels_last)  # twice as fast on a CPU, and no slower elsewhere
     return pipeline
+
+
+def load_video_model(path: str | Path, dtype: torch.dtype = torch.float32) -> AvatarPipeline | LayerChooser:
+    """What draws a video: a pipeline as `load_pipeline` gives it, or the layer chooser that a folder holds."""
+    if not holds_layer_chooser(path):
+        return load_pipeline(path, dtype)
+    chooser: LayerChooser = LayerChooser.from_pretrained(str(path))  # small: in single precision everywhere
+    return chooser.eval()
 
 
 def fast_dtype(device: str | torch.device) -> torch.dtype:

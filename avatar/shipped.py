@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -17,3 +18,12 @@ def located(source: str) -> str:
         known = sorted(path.name for path in WEIGHTS.glob("*") if path.is_dir())
         raise ValueError(f"no weights {source!r} come with this package; it has {', '.join(known) or 'none'}")
     return str(folder)
+
+
+def holds_layer_chooser(folder: str | Path) -> bool:
+    """Whether a folder holds a layer chooser (train/layer_choice.py) rather than a pipeline."""
+    try:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("_class_name") == "LayerChooser"

@@ -6,7 +6,8 @@
 
 REPAIR: what train/repair.py wrote; of its validation photos, some variants are made good by the pipeline. CLIPS: what
 train/prepare.py or train/render.py wrote; of its validation clips, a stretch is made again from the first frame,
-true keypoints and true sound. Everything goes through `AvatarPipeline` as in infer/run.py. Columns:
+true keypoints and true sound. Everything goes through `AvatarPipeline` as in infer/run.py; a layer chooser through
+`ChosenPrior`, which takes none of the options of runs. Columns:
 
     L1, 1-MS-SSIM    where the prior doubts itself (confidence < 0.5): elsewhere the truth is put in place of both
     mouth L1         of that, lower face only; NaN-free mean over frames that have any
@@ -25,9 +26,10 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +39,18 @@ import torch
 from numpy.typing import NDArray
 
 from avatar import conditions
-from avatar.build import fast_dtype, load_pipeline
+from avatar.build import fast_dtype, load_video_model
 from avatar.data.clips import FRAME_SAMPLES, Clip
 from avatar.data.shards import ShardFolder
+from avatar.layer_choice import ChosenPrior
 from avatar.metrics.images import ms_ssim
 from avatar.metrics.keypoint_measures import hand_confidence
+from avatar.models.layer_chooser import LayerChooser
 from avatar.pipeline import AvatarPipeline
-from avatar.warp.prior import Prior
+from avatar.warp.prior import GeometricPrior, Prior
 from pose.detect import PersonDetector
 from pose.keypoints import Keypoints
-from train.avatar_prior import photo_prior, spread_variants, unpacked, usable_references
+from train.avatar_prior import photo_prior, spread_variants, usable_references
 
 Video = NDArray[np.uint8]
 UNSURE = 0.5  # issue's "low-confidence area"
@@ -63,7 +67,8 @@ class Sample:
     image: Video  # (H, W, 3)
     reference: Keypoints  # of the photo
     keypoints: Keypoints  # F
-    prior: Prior
+    photo: Callable[[], GeometricPrior]
+    prior: Prior  # the photo at the keypoints
     truth: Video  # (F, H, W, 3)
     sound: NDArray[np.float32] | None
 
@@ -73,11 +78,11 @@ def repair_samples(folder: Path, variants: int) -> Iterator[Sample]:
     for clip in _held_out(folder):
         frames, points = clip.frames(), clip.keypoints
         for k in spread_variants(clip, variants):
-            one = slice(0, 1)
-            prior = unpacked(clip.extra, clip.size, k, k + 1)
+            one, photo = slice(0, 1), partial(photo_prior, clip, k)
             yield Sample(
-                f"{clip.key}-{k}", frames[k].copy(), points[slice(k, k + 1)], points[one], prior, frames[one], None
-            )
+                f"{clip.key}-{k}", frames[k].copy(), points[slice(k, k + 1)], points[one], photo,
+                photo().render(points[one]), frames[one], None,
+            )  # fmt: skip
 
 
 def clip_samples(folder: Path, frames: int) -> Iterator[Sample]:
@@ -98,6 +103,7 @@ def clip_samples(folder: Path, frames: int) -> Iterator[Sample]:
             clip.frames(first, first + 1)[0].copy(),
             clip.keypoints[slice(first, first + 1)],
             clip.keypoints[window],
+            partial(photo_prior, clip, first),
             photo_prior(clip, first).render(clip.keypoints[window]),
             clip.frames(start, start + count),
             sound,
@@ -138,6 +144,19 @@ def made(
             generator=torch.Generator().manual_seed(0),
         ).frames  # fmt: skip
     return _pictures(frames)
+
+
+def ways(model: AvatarPipeline | LayerChooser, args: argparse.Namespace) -> dict[str, Callable[[Sample], Video]]:
+    """What is compared, by its title: the pipeline's runs, or the choice of layers."""
+    if not isinstance(model, AvatarPipeline):
+        return {"chosen": lambda sample: _pictures(ChosenPrior(sample.photo(), model).render(sample.keypoints).frames)}
+    model.set_progress_bar_config(disable=True)
+    found = {}
+    for run, part in [(run, None) for run in args.runs] + [(args.runs[0], part) for part in args.without]:
+        steps, strength = run.split("@")
+        title = run if part is None else f"{run} without {part}"
+        found[title] = partial(made, model, steps=int(steps), strength=float(strength), stride=args.stride, part=part)
+    return found
 
 
 def _pictures(frames: torch.Tensor) -> Video:
@@ -208,9 +227,8 @@ def evaluate(args: argparse.Namespace) -> str:
         kinds["repair"] = list(repair_samples(args.repair, args.variants))
     for folder in args.clips:
         kinds[f"reenactment {folder.name}"] = list(clip_samples(folder, args.frames))
-    pipeline = load_pipeline(args.model, getattr(torch, args.dtype) if args.dtype else fast_dtype("cpu"))
-    pipeline.set_progress_bar_config(disable=True)
-    runs = [(run, None) for run in args.runs] + [(args.runs[0], part) for part in args.without]
+    model = load_video_model(args.model, getattr(torch, args.dtype) if args.dtype else fast_dtype("cpu"))
+    runs = ways(model, args)
     args.out.mkdir(parents=True, exist_ok=True)
     text, kept, began = [], {}, time.monotonic()
     with PersonDetector() as detector:
@@ -218,14 +236,12 @@ def evaluate(args: argparse.Namespace) -> str:
             rows = {"prior": [scores(_pictures(s.prior.frames), s, detector) for s in samples]}
             if args.truth:
                 rows["truth"] = [scores(s.truth, s, detector) for s in samples]
-            for run, part in runs:
-                steps, strength = run.split("@")
-                title = run if part is None else f"{run} without {part}"
+            for number, (title, make) in enumerate(runs.items()):
                 rows[title] = []
                 for sample in samples:
-                    video = made(pipeline, sample, int(steps), float(strength), args.stride, part)
+                    video = make(sample)
                     rows[title].append(scores(video, sample, detector))
-                    if title == args.runs[0] and args.sheets:
+                    if number == 0 and args.sheets:
                         path = args.out / f"{kind.replace(' ', '_')}_{sample.name}.jpg"
                         picture = sheet(video, sample)[..., ::-1]
                         cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 93])
@@ -240,7 +256,7 @@ def evaluate(args: argparse.Namespace) -> str:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add: Any = parser.add_argument
-    add("model", help="folder of a pipeline, or a description (random weights)")
+    add("model", help="folder of a pipeline or layer chooser, or a description (random weights)")
     add("--repair", type=Path)
     add("--clips", type=Path, nargs="*", default=[])
     add("--out", type=Path, default=Path("report"))

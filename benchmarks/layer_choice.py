@@ -19,31 +19,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from avatar.data.clips import Clip
 from avatar.data.shards import ShardFolder
-from avatar.warp.fill import push_pull
+from avatar.layer_choice import LAYERS, candidates, full_colours
 from train.avatar_prior import photo_prior, spread_variants, unpacked
 
 Floats = NDArray[np.float32]
-UNSURE, SOLID = 0.5, 0.9  # confidence below which the prior doubts; coverage from which a layer's colour is its own
-FEW = 50  # pixels: a layer with fewer has no colour to continue
+UNSURE = 0.5  # confidence below which the prior doubts
 
 
-def candidates(clip: Clip, variant: int, prior: Floats) -> Floats:
+def options(clip: Clip, variant: int) -> Floats:
     """(C, H, W, 3) in [0, 1]: the prior, and each layer of the moved picture `variant` at the photo's keypoints."""
-    found = [prior]
-    layers = photo_prior(clip, variant).render_layers(clip.keypoints[slice(0, 1)])
-    for colour, coverage in layers.values():
-        alpha = coverage[0, 0].cpu().numpy()
-        solid = (alpha > SOLID).astype(np.float32)
-        if solid.sum() < FEW:
-            continue
-        own = colour[0].permute(1, 2, 0).cpu().numpy() / np.maximum(alpha, 1e-3)[..., None]
-        beyond = push_pull(own * solid[..., None], solid)
-        found.append(np.where(solid[..., None] > 0, own, beyond).clip(0, 1))
-    return np.stack(found).astype(np.float32)
+    keypoints = clip.keypoints[slice(0, 1)]
+    prior, pieces = photo_prior(clip, variant).render_layers(keypoints)
+    seen = candidates(prior, pieces, keypoints)
+    layers = (full_colours(piece, seen.colours[:, 1 + LAYERS.index(piece.name)]) for piece in pieces)
+    return torch.cat([prior.frames, *layers]).permute(0, 2, 3, 1).numpy()
 
 
 def chosen(error: Floats, unsure: NDArray[np.bool_], side: int) -> float:
@@ -67,8 +61,7 @@ def rows(folder: Path, variants: int, sides: list[int]) -> Iterator[tuple[str, l
         for k in spread_variants(clip, variants):
             prior = unpacked(clip.extra, clip.size, k, k + 1)
             unsure = prior.confidence[0, 0].numpy() < UNSURE
-            options = candidates(clip, k, prior.frames[0].permute(1, 2, 0).numpy())
-            error = np.abs(options * 255 - truth).mean(-1)
+            error = np.abs(options(clip, k) * 255 - truth).mean(-1)
             yield f"{clip.key}-{k}", [float(error[0][unsure].mean()), *(chosen(error, unsure, s) for s in sides)]
 
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from avatar.models.layer_chooser import LayerChooser
     from avatar.pipeline import AvatarPipeline
     from avatar.sampling import Guidance
     from pose.motion import Motion
     from pose.speech import SpeechFile
 
-MODEL_FPS = 25.0  # of the video model that ships
 GESTURES = Path(__file__).parents[1] / "pose" / "weights" / "default"  # the gesture model that ships
 LENGTH_TOLERANCE = 2  # frames by which a motion or a driving video may miss the speech's length (rounding of rates)
 
@@ -44,27 +44,27 @@ def parse_guidance(text: str | None) -> Guidance | None:
     return Guidance(reference, audio)
 
 
-def load_model(path: str, fps: float, device: str) -> AvatarPipeline:
+def load_model(path: str, fps: float, device: str) -> AvatarPipeline | LayerChooser:
     """A video model on its device, in what is fast there; ValueError when there is none or its clock is another."""
-    from avatar.build import fast_dtype, load_pipeline
+    from avatar.build import fast_dtype, load_video_model
+    from avatar.pipeline import AvatarPipeline
     from avatar.shipped import located
 
-    pipeline = load_pipeline(located(path), fast_dtype(device))
-    if pipeline.fps != fps:
-        raise ValueError(f"{path} makes {pipeline.fps:g} frames a second and --fps is {fps:g}; leave --fps out")
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+    model = load_video_model(located(path), fast_dtype(device))
+    if not isinstance(model, AvatarPipeline):
+        return model.to(device)
+    if model.fps != fps:
+        raise ValueError(f"{path} makes {model.fps:g} frames a second and --fps is {fps:g}; leave --fps out")
+    model.set_progress_bar_config(disable=True)
+    return model.to(device)
 
 
-def chosen_model(model: str | None, fps: float) -> str | None:
-    """The video model that `--model` means: what ships where it is left out, None for geometry alone ("none").
-
-    What ships makes 25 frames a second; at another rate it is not chosen by itself.
-    """
+def chosen_model(model: str | None) -> str | None:
+    """The video model that `--model` means: what ships where it is left out, None for geometry alone ("none")."""
     from avatar.shipped import SHIPPED, WEIGHTS
 
     if model is None:
-        return f"{SHIPPED}default" if (WEIGHTS / "default").is_dir() and fps == MODEL_FPS else None
+        return f"{SHIPPED}default" if (WEIGHTS / "default").is_dir() else None
     return None if model == "none" else model
 
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from infer.command_line import Parser
 
 if TYPE_CHECKING:
+    from avatar.pipeline import AvatarPipeline
+    from infer.synthesis import Synthesis
     from pose.pipeline import GesturePipeline
     from pose.speech_models import SpeechModel
 
@@ -74,6 +76,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def check_arguments(args: argparse.Namespace) -> None:
     """Everything that can be refused without opening the photo or the recording."""
+    from avatar.shipped import holds_layer_chooser, located
     from avatar.video_io import check_folder, check_output
 
     if not 10 <= args.fps <= 60:
@@ -97,9 +100,10 @@ def check_arguments(args: argparse.Namespace) -> None:
             raise ValueError(f"{option} writes {' or '.join(suffixes)}, got {path}")
         if path is not None:
             check_folder(path.parent)
+    paints = args.model is not None and not holds_layer_chooser(located(args.model))
     for option in ("steps", "strength", "guidance", "mouth"):
-        if getattr(args, option) is not None and not args.model:
-            raise ValueError(f"--{option} belongs to a video model; pass --model FOLDER too")
+        if getattr(args, option) is not None and not paints:
+            raise ValueError(f"--{option} belongs to a video model that paints; pass --model FOLDER with one")
     for option, path in (("--motion-in", args.motion_in), ("--driving", args.driving)):
         if path is not None and not path.is_file():
             raise ValueError(f"{option}: no such file: {path}; check the path")
@@ -142,14 +146,13 @@ def run(args: argparse.Namespace) -> str:
     # 1. Everything that may be refused, before anything heavy loads.
     from infer.inputs import chosen_gestures, chosen_model
 
-    args.model = chosen_model(args.model, args.fps)
+    args.model = chosen_model(args.model)
     args.gesture_model = chosen_gestures(args.gesture_model, led=bool(args.motion_in or args.driving))
     check_arguments(args)
     from avatar.video_io import SEGMENT_FRAMES, VideoWriter, disclosure
     from infer.inputs import (
         check_driving,
         choose_device,
-        load_model,
         load_motion,
         model_files,
         parse_guidance,
@@ -194,7 +197,7 @@ def run(args: argparse.Namespace) -> str:
             beside.submit(importlib.import_module, "pose.pipeline" if args.gesture_model else "avatar.pipeline")
         synthesis = Synthesis(photo, size, args.fps, args.seed, device)
     gestures = load_gestures(args, device) if args.gesture_model else None
-    pipeline = load_model(args.model, args.fps, device) if args.model else None
+    pipeline = prepare_model(args, synthesis, device)
     if synthesis.detection.people > 1:
         print(f"note: {synthesis.detection.people} people in {args.image}; the largest is used", file=sys.stderr)
 
@@ -223,7 +226,7 @@ def run(args: argparse.Namespace) -> str:
     key = work_key(settings, (args.image, args.audio, args.motion_in, args.driving, *models))
     with ExitStack() as stack:
         sound = stack.enter_context(playable_sound(args.audio, speech))
-        length = SEGMENT_FRAMES if pipeline is None else MODEL_SEGMENT_FRAMES
+        length = MODEL_SEGMENT_FRAMES if args.model else SEGMENT_FRAMES
         writer = stack.enter_context(VideoWriter(args.output, size, args.fps, frames, sound, key, length))
         bar = stack.enter_context(tqdm(total=frames, initial=writer.written, unit="frame", desc=args.output.name))
         if writer.written:
@@ -250,6 +253,20 @@ def run(args: argparse.Namespace) -> str:
         save_atomically(args.output.with_suffix(".png"), sheet.save)
     means = f"by the video model {args.model}" if args.model else "by geometry alone"
     return f"{args.output}: {plan}, made {means} in {time.monotonic() - began:.1f} s"
+
+
+def prepare_model(args: argparse.Namespace, synthesis: Synthesis, device: str) -> AvatarPipeline | None:
+    """The video pipeline; None where there is none, or a layer chooser, which then mends what `synthesis` moves."""
+    if not args.model:
+        return None
+    from avatar.pipeline import AvatarPipeline
+    from infer.inputs import load_model
+
+    model = load_model(args.model, args.fps, device)
+    if isinstance(model, AvatarPipeline):
+        return model
+    synthesis.mend_with(model)
+    return None
 
 
 def load_gestures(args: argparse.Namespace, device: str) -> tuple[GesturePipeline, SpeechModel | None, dict[str, Any]]:

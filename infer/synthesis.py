@@ -22,6 +22,8 @@ from pose.motion import Motion
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from avatar.layer_choice import ChosenPrior
+    from avatar.models.layer_chooser import LayerChooser
     from avatar.pipeline import AvatarPipeline
     from avatar.video_io import VideoWriter
     from avatar.warp.prior import Prior
@@ -64,6 +66,13 @@ class Synthesis:
         self.prior = GeometricPrior(
             self.image, reference, self.detection.depth[0], self.detection.matte[0], device=device
         )
+        self.moved: GeometricPrior | ChosenPrior = self.prior
+
+    def mend_with(self, chooser: LayerChooser) -> None:
+        """From now on the layers of the photo are chosen by a network where their order and borders are in doubt."""
+        from avatar.layer_choice import ChosenPrior
+
+        self.moved = ChosenPrior(self.prior, chooser)
 
     def speech_motion(self, speech: SpeechFile, lips: bool = True) -> Iterator[Motion]:
         """Motion from speech alone, by rule, as many frames as cover the sound; `lips`: that say its phones."""
@@ -126,7 +135,7 @@ class Synthesis:
     def priors(
         self, keypoints: Iterator[Keypoints], skip: int = 0, still: bool = False
     ) -> Iterator[tuple[Keypoints, Prior]]:
-        """The photo moved by geometry, in batches, with the keypoints that moved it; `skip` frames are left out.
+        """The photo moved, in batches, with the keypoints that moved it; `skip` frames are left out.
 
         `still`: the mouth stays the photo's own, for models that draw it from sound.
         """
@@ -142,11 +151,11 @@ class Synthesis:
             whole = len(ready) // BATCH * BATCH  # full batches keep both cores busy; the rest waits for its fellows
             for start in range(0, whole, BATCH):
                 part = ready[slice(start, start + BATCH)]
-                yield part, self.prior.render(still_mouth(part, own, depth) if still else part)
+                yield part, self.moved.render(still_mouth(part, own, depth) if still else part)
             waiting = [ready[slice(whole, None)]]
         if waiting and len(waiting[0]):
             part = waiting[0]
-            yield part, self.prior.render(still_mouth(part, own, depth) if still else part)
+            yield part, self.moved.render(still_mouth(part, own, depth) if still else part)
 
     def generated(
         self,

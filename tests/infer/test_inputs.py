@@ -8,20 +8,14 @@ from infer.inputs import chosen_gestures, chosen_model, model_files
 
 
 @pytest.mark.parametrize(
-    ("given", "fps", "ships", "meant"),
-    [
-        (None, 25.0, True, "shipped:default"),
-        (None, 25.0, False, None),
-        (None, 30.0, True, None),
-        ("none", 25.0, True, None),
-        ("folder", 30.0, True, "folder"),
-    ],
+    ("given", "ships", "meant"),
+    [(None, True, "shipped:default"), (None, False, None), ("none", True, None), ("folder", True, "folder")],
 )
-def test_the_model_that_ships_is_used_where_none_is_named(given, fps, ships, meant, tmp_path, monkeypatch):
+def test_the_model_that_ships_is_used_where_none_is_named(given, ships, meant, tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
     if ships:
         (tmp_path / "default").mkdir()
-    assert chosen_model(given, fps) == meant
+    assert chosen_model(given) == meant
 
 
 @pytest.mark.parametrize(

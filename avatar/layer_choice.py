@@ -1,0 +1,181 @@
+"""The prior with its layers chosen anew where it is in doubt: candidates for `LayerChooser`, and their blend.
+
+    out = prior + doubt * sum over layers of share * (layer - prior)
+
+Letters: F frames, L layers (`LAYERS`), H W picture size, h w size the network works at, S maps of bones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avatar.models.layer_chooser import CELL, LayerChooser
+from avatar.warp.fill import push_pull
+from avatar.warp.prior import THREADS, GeometricPrior, Piece, Prior
+from pose.keypoints import HAND_EDGES, HANDS, Keypoints
+
+LAYERS = (
+    "background", "trunk and head", "left upper arm", "left forearm and hand", "right upper arm",
+    "right forearm and hand",
+)  # fmt: skip
+MIRRORED = (0, 1, 4, 5, 2, 3)  # LAYERS of the mirrored picture
+AREA = 256  # square root of h w; ours
+MULTIPLE = 16  # of h and w: the network halves them four times
+SOLID = 0.9  # coverage from which a layer's colour is its own
+FEW = 12  # pixels at h w: a layer with fewer has no colour to continue
+# Bones as groups of segments, and the reach of their maps in shoulder widths; ours.
+SHOULDERS, HIPS, NOSE = (5, 6), (11, 12), 0
+ARMS = ((5, 7), (7, 9), (6, 8), (8, 10))
+ARM_REACH, HAND_REACH, TRUNK_REACH = 0.15, 0.1, 0.2
+MIRRORED_BONES = (2, 3, 0, 1, 5, 4, 6, 7, 8)
+BONE_MAPS = len(MIRRORED_BONES)
+CHUNK = 4  # frames a thread handles at once: 150 MB of layers at 512²
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What `LayerChooser.forward` takes, at h w; F first everywhere."""
+
+    colours: Tensor  # (F, 1 + L, 3, h, w)
+    coverage: Tensor  # (F, L, h, w)
+    sure: Tensor  # (F, L, h, w)
+    doubt: Tensor  # (F, 1, h, w)
+    bones: Tensor  # (F, S, h / 2, w / 2)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.colours, self.coverage, self.sure, self.doubt, self.bones))
+
+
+def working_size(size: tuple[int, int]) -> tuple[int, int]:
+    """h w for pictures H W."""
+    scale = AREA / math.sqrt(size[0] * size[1]) / MULTIPLE
+    return max(round(size[0] * scale), 1) * MULTIPLE, max(round(size[1] * scale), 1) * MULTIPLE
+
+
+def bone_maps(keypoints: Keypoints, size: tuple[int, int]) -> Tensor:
+    """(F, S, *size): exp(-distance / reach) to arms, hands, shoulders, spine and neck; zero where one is not known."""
+    scale = torch.tensor([size[1] / keypoints.size[1], size[0] / keypoints.size[0]])
+    points = torch.from_numpy(keypoints.points).float() * scale  # (F, 543, 2)
+    known = torch.from_numpy(keypoints.confidence) > 0
+    unit = (points[:, SHOULDERS[0]] - points[:, SHOULDERS[1]]).norm(dim=-1).clamp(min=0.1 * size[1])
+    neck, hip = points[:, SHOULDERS].mean(1), points[:, HIPS].mean(1)
+    rows, columns = torch.arange(size[0])[:, None] + 0.5, torch.arange(size[1]) + 0.5
+
+    def nearness(starts: Tensor, ends: Tensor, reach: float) -> Tensor:  # (F, segments, 2) each -> (F, h, w)
+        nearest = torch.full((len(points), *size), math.inf)
+        for start, end in zip(starts.unbind(1), ends.unbind(1), strict=True):
+            bone = end - start
+            x, y = columns - start[:, :1, None], rows - start[:, 1:, None]  # (F, 1, w), (F, h, 1)
+            length = bone.square().sum(-1)[:, None, None] + 1e-6
+            along = (x * (bone[:, :1, None] / length) + y * (bone[:, 1:, None] / length)).clamp_(0, 1)
+            across_x, across_y = x - along * bone[:, :1, None], y - along * bone[:, 1:, None]
+            nearest = torch.minimum(nearest, across_x.square_().addcmul_(across_y, across_y))
+        return torch.exp(-nearest.sqrt() / (reach * unit)[:, None, None])
+
+    maps = []
+    for a, b in ARMS:
+        there = (known[:, a] & known[:, b])[:, None, None]
+        maps.append(nearness(points[:, [a]], points[:, [b]], ARM_REACH) * there)
+    starts, ends = ([edge[n] for edge in HAND_EDGES] for n in (0, 1))
+    for hand in HANDS.values():
+        mine, there = points[:, hand], known[:, hand].all(1)[:, None, None]
+        maps.append(nearness(mine[:, starts], mine[:, ends], HAND_REACH) * there)
+    maps.append(nearness(points[:, [SHOULDERS[0]]], points[:, [SHOULDERS[1]]], TRUNK_REACH))
+    maps.append(nearness(neck[:, None], hip[:, None], 1.5 * TRUNK_REACH))
+    maps.append(nearness(points[:, [NOSE]], neck[:, None], TRUNK_REACH))
+    return torch.stack(maps, 1)
+
+
+def candidates(prior: Prior, pieces: Sequence[Piece], keypoints: Keypoints) -> Candidates:
+    """What the network sees of frames, from `GeometricPrior.render_layers`; a missing layer is the bare prior."""
+    size = working_size(keypoints.size)
+    frames, device = len(prior), prior.frames.device
+
+    def small(x: Tensor) -> Tensor:
+        return functional.interpolate(x, size, mode="area")
+
+    own = small(prior.frames)
+    colours = own[:, None].repeat(1, 1 + len(LAYERS), 1, 1, 1)
+    coverage = torch.zeros(frames, len(LAYERS), *size, device=device)
+    sure = torch.zeros_like(coverage)
+    for piece in pieces:
+        place = LAYERS.index(piece.name)
+        alpha = small(piece.coverage)
+        coverage[:, place], sure[:, place] = alpha[:, 0], small(piece.sure)[:, 0]
+        colours[:, 1 + place] = _continued(small(piece.colour), alpha, own)
+    maps = bone_maps(keypoints, (size[0] // CELL, size[1] // CELL)).to(device)
+    return Candidates(colours, coverage, sure, 1 - small(prior.confidence), maps)
+
+
+def _continued(colour: Tensor, alpha: Tensor, otherwise: Tensor) -> Tensor:
+    """A layer's colours (F, 3, h, w) where it covers, smoothly continued beyond; `otherwise` if it covers nothing."""
+    if bool((alpha > SOLID).all()):
+        return (colour / alpha).clamp(0, 1)
+    solid = (alpha > SOLID).float()
+    own = (colour / alpha.clamp(min=1e-3)).clamp(0, 1)
+    out = otherwise.clone()
+    for frame in range(len(colour)):
+        known = solid[frame, 0].cpu().numpy()
+        if known.sum() < FEW:
+            continue
+        values = own[frame].permute(1, 2, 0).cpu().numpy() * known[..., None]
+        beyond = push_pull(np.ascontiguousarray(values), known).clip(0, 1)
+        out[frame] = torch.from_numpy(beyond).permute(2, 0, 1).to(out)
+    return torch.lerp(out, own, solid)
+
+
+def full_colours(piece: Piece, continued: Tensor) -> Tensor:
+    """Colours (F, 3, H, W) of a layer in whole frames, from those of its candidate (F, 3, h, w) where it is
+    continued."""
+    beyond = functional.interpolate(continued, piece.colour.shape[2:], mode="bilinear")
+    own = piece.colour / piece.coverage.clamp(min=SOLID)
+    return torch.lerp(beyond, own, ((piece.coverage - SOLID) / (1 - SOLID)).clamp(0, 1)).clamp(0, 1)
+
+
+def blended(prior: Prior, pieces: Sequence[Piece], shares: Tensor, colours: Tensor) -> Tensor:
+    """Frames (F, 3, H, W) with each layer's share (F, L, h, w) in place of the prior, as far as that is in doubt;
+    `colours` are the candidates'."""
+    doubt = 1 - prior.confidence
+    change = torch.zeros_like(prior.frames)
+    for piece in pieces:
+        place = LAYERS.index(piece.name)
+        share = functional.interpolate(shares[:, place : place + 1], prior.frames.shape[2:], mode="bilinear") * doubt
+        if float(share.amax()) > 1 / 255:
+            change.addcmul_(share, full_colours(piece, colours[:, 1 + place]) - prior.frames)
+    return (prior.frames + change).clamp(0, 1)
+
+
+class ChosenPrior:
+    """A `GeometricPrior` whose layers a network chooses anew where it is in doubt; renders like it."""
+
+    def __init__(self, prior: GeometricPrior, chooser: LayerChooser) -> None:
+        if chooser.config.layers != len(LAYERS) or chooser.config.bone_maps != BONE_MAPS:
+            raise ValueError(
+                f"the layer chooser was trained for {chooser.config.layers} layers and {chooser.config.bone_maps} "
+                f"maps of bones, the prior has {len(LAYERS)} and {BONE_MAPS}; train one with train/layer_choice.py"
+            )
+        self.prior, self.chooser = prior, chooser.eval().to(prior.device)
+
+    def render(self, keypoints: Keypoints) -> Prior:
+        """As `GeometricPrior.render`, with the same confidence."""
+        parts = [keypoints[slice(start, start + CHUNK)] for start in range(0, len(keypoints), CHUNK)]
+        if not parts:
+            return self.prior.render(keypoints)
+        with ThreadPoolExecutor(THREADS) as pool:
+            made = list(pool.map(self._render, parts))
+        return Prior(torch.cat([part.frames for part in made]), torch.cat([part.confidence for part in made]))
+
+    @torch.no_grad()
+    def _render(self, keypoints: Keypoints) -> Prior:
+        prior, pieces = self.prior.render_layers(keypoints)
+        seen = candidates(prior, pieces, keypoints)
+        shares = self.chooser.shares(self.chooser(*seen))
+        return Prior(blended(prior, pieces, shares, seen.colours), prior.confidence)
