@@ -64,6 +64,11 @@ weights: $(STAMP)
 	$(BIN)/python train/prepare.py $(VIDEOS) $(W)/videos vae=null split.val_names=$(NAMES)
 	$(BIN)/python train/repair.py $(PHOTOS) $(W)/repair --variants 12 --copies 3 --vae $(W)/autoencoder/best \
 		--held-out $(HELD_OUT)
+	$(BIN)/python -m train.layer_samples $(W)/layers $(W)/repair $(W)/people $(W)/videos
+	$(BIN)/python train/layer_choice.py configs/layer_choice.yaml data.folder=$(W)/layers loop.output=$(W)/layer_choice
+	$(BIN)/python train/save_small.py $(W)/layer_choice/best $(W)/default
+	$(BIN)/python benchmarks/default_video.py $(W)/default --repair $(W)/repair --clips $(W)/videos \
+		--out $(W)/report_layers
 	$(BIN)/python -m train.avatar_prior $(W)/people $(W)/videos --photos 2 --folder $(W)/prior
 	$(BIN)/python train/avatar.py configs/avatar_stage1.yaml $(VIDEO) train=[basic] conditions.drop_reference=1 \
 		"conditions.kinds={none: 1}" loop.batch_size=12 vae=$(W)/autoencoder/best \

@@ -54,7 +54,7 @@ def load_video_model(path: str | Path, dtype: torch.dtype = torch.float32) -> Av
     if not holds_layer_chooser(path):
         return load_pipeline(path, dtype)
     chooser: LayerChooser = LayerChooser.from_pretrained(str(path))  # small: in single precision everywhere
-    return chooser.eval()
+    return chooser.float().eval()
 
 
 def fast_dtype(device: str | torch.device) -> torch.dtype:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -37,6 +38,8 @@ ARMS = ((5, 7), (7, 9), (6, 8), (8, 10))
 ARM_REACH, HAND_REACH, TRUNK_REACH = 0.15, 0.1, 0.2
 MIRRORED_BONES = (2, 3, 0, 1, 5, 4, 6, 7, 8)
 BONE_MAPS = len(MIRRORED_BONES)
+View: TypeAlias = tuple[slice, slice, slice, slice]
+WHOLE: View = (slice(None),) * 4
 CHUNK = 4  # frames a thread handles at once: 150 MB of layers at 512²
 
 
@@ -132,12 +135,13 @@ def _continued(colour: Tensor, alpha: Tensor, otherwise: Tensor) -> Tensor:
     return torch.lerp(out, own, solid)
 
 
-def full_colours(piece: Piece, continued: Tensor) -> Tensor:
+def full_colours(piece: Piece, continued: Tensor, view: View = WHOLE) -> Tensor:
     """Colours (F, 3, H, W) of a layer in whole frames, from those of its candidate (F, 3, h, w) where it is
-    continued."""
-    beyond = functional.interpolate(continued, piece.colour.shape[2:], mode="bilinear")
-    own = piece.colour / piece.coverage.clamp(min=SOLID)
-    return torch.lerp(beyond, own, ((piece.coverage - SOLID) / (1 - SOLID)).clamp(0, 1)).clamp(0, 1)
+    continued; `view`: a part of them."""
+    beyond = functional.interpolate(continued, piece.colour.shape[2:], mode="bilinear")[view]
+    coverage = piece.coverage[view]
+    own = piece.colour[view] / coverage.clamp(min=SOLID)
+    return torch.lerp(beyond, own, ((coverage - SOLID) / (1 - SOLID)).clamp(0, 1)).clamp(0, 1)
 
 
 def blended(prior: Prior, pieces: Sequence[Piece], shares: Tensor, colours: Tensor) -> Tensor:
@@ -148,8 +152,14 @@ def blended(prior: Prior, pieces: Sequence[Piece], shares: Tensor, colours: Tens
     for piece in pieces:
         place = LAYERS.index(piece.name)
         share = functional.interpolate(shares[:, place : place + 1], prior.frames.shape[2:], mode="bilinear") * doubt
-        if float(share.amax()) > 1 / 255:
-            change.addcmul_(share, full_colours(piece, colours[:, 1 + place]) - prior.frames)
+        seen = share.amax((0, 1)) > 1 / 255
+        rows, columns = seen.any(1).nonzero(), seen.any(0).nonzero()
+        if len(rows) == 0:
+            continue
+        box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+        view = (slice(None), slice(None), *box)
+        layer = full_colours(piece, colours[:, 1 + place], view)
+        change[view].addcmul_(share[view], layer - prior.frames[view])
     return (prior.frames + change).clamp(0, 1)
 
 

@@ -1,7 +1,8 @@
-"""Save a trained gesture or video model as it ships: its networks in half precision.
+"""Save a trained model as it ships: its networks in half precision.
 
     python train/save_small.py out/gesture_default/best pose/weights/default
-    python train/save_small.py out/avatar_stage2_default/best avatar/weights/default
+    python train/save_small.py out/layer_choice/best avatar/weights/default
+    python train/save_small.py out/avatar_stage2_default/best SOMEWHERE
 
 Loading makes single precision of it again; the gestures' representation keeps it, its numbers are centimetres.
 """
@@ -17,12 +18,14 @@ import torch
 from diffusers.utils import logging
 
 from avatar.build import load_pipeline
+from avatar.models.layer_chooser import LayerChooser
 from avatar.pipeline import AvatarPipeline
+from avatar.shipped import holds_layer_chooser
 from pose.pipeline import GesturePipeline
 
 
 def save_small(source: str, folder: Path) -> str:
-    """Write the pipeline of `source` into `folder`; returns a line that says how large it is."""
+    """Write what `source` holds into `folder`; returns a line that says how large it is."""
     logging.disable_progress_bar()
     pipeline, networks = _loaded(source)
     for network in networks:
@@ -36,8 +39,11 @@ def save_small(source: str, folder: Path) -> str:
     return f"{folder}: {size / 1e6:.1f} MB"
 
 
-def _loaded(source: str) -> tuple[GesturePipeline | AvatarPipeline, list[torch.nn.Module]]:
-    """A pipeline and those of its networks that bear half precision."""
+def _loaded(source: str) -> tuple[GesturePipeline | AvatarPipeline | LayerChooser, list[torch.nn.Module]]:
+    """What is saved, and those of its networks that bear half precision."""
+    if holds_layer_chooser(source):
+        chooser: LayerChooser = LayerChooser.from_pretrained(source)
+        return chooser, [chooser]
     index = Path(source) / "model_index.json"
     kind = json.loads(index.read_text(encoding="utf-8")).get("_class_name") if index.is_file() else None
     if kind == AvatarPipeline.__name__:
@@ -49,7 +55,7 @@ def _loaded(source: str) -> tuple[GesturePipeline | AvatarPipeline, list[torch.n
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="checkpoint of train/gesture.py or train/avatar.py")
+    parser.add_argument("model", help="checkpoint of train/gesture.py, layer_choice.py or avatar.py")
     parser.add_argument("folder", type=Path, help="where it is written")
     arguments = parser.parse_args(argv)
     try:

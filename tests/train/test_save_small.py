@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from avatar.build import load_pipeline
+from avatar.build import load_pipeline, load_video_model
+from avatar.models.layer_chooser import LayerChooser
 from pose.models.diffuse_style import DiffuseStyleGesture
 from pose.pipeline import GesturePipeline
 from pose.representations.joints import JointVectors
@@ -53,6 +54,20 @@ def test_a_video_model_too(tmp_path, capsys):
     assert dict(loaded.config)["steps"] == source.config.steps
     for name, weight in source.unet.state_dict().items():
         torch.testing.assert_close(loaded.unet.state_dict()[name], weight, atol=1e-3, rtol=1e-3)
+
+
+def test_a_layer_chooser_too(tmp_path):
+    torch.manual_seed(0)
+    source = LayerChooser(channels=(8, 8, 16, 16))
+    torch.nn.init.normal_(source.conv_out.weight)
+    source.save_pretrained(tmp_path / "big")
+    assert main([str(tmp_path / "big"), str(tmp_path / "small")]) == 0
+    size = [sum(p.stat().st_size for p in (tmp_path / name).rglob("*.safetensors")) for name in ("big", "small")]
+    assert 0.45 < size[1] / size[0] < 0.6
+    loaded = load_video_model(tmp_path / "small")
+    for name, weight in source.state_dict().items():
+        assert loaded.state_dict()[name].dtype == torch.float32
+        torch.testing.assert_close(loaded.state_dict()[name], weight, atol=1e-3, rtol=1e-3)
 
 
 def test_what_is_no_gesture_model_and_a_style_that_it_does_not_know_are_refused(tmp_path, capsys):
