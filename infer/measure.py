@@ -87,7 +87,10 @@ def longest(flags: Iterable[bool]) -> int:
 class Bench:
     """Measures photos against one recording; `every` is the step between frames that are rendered."""
 
-    def __init__(self, audio: Path, size: int, seed: int, every: int, gestures: str | None = None) -> None:
+    def __init__(
+        self, audio: Path, size: int, seed: int, every: int, gestures: str | None = None, chooser: str | None = None
+    ) -> None:
+        from avatar.models.layer_chooser import LayerChooser
         from infer.gesture import load_gesture_model, load_speech_model
         from pose.detect import PersonDetector
         from pose.speech import SpeechFeatures, open_speech
@@ -102,6 +105,16 @@ class Bench:
         self.detector = PersonDetector()
         self.gestures = None if gestures is None else load_gesture_model(gestures)
         self.network = None if self.gestures is None else load_speech_model(self.gestures, None)
+        self.chooser = None if chooser is None else LayerChooser.from_pretrained(chooser).float()
+
+    def person(self, photo: NDArray[np.uint8]) -> Synthesis:
+        """The person in a photo, moved as infer/run.py does it."""
+        from infer.synthesis import Synthesis, frame_size
+
+        synthesis = Synthesis(photo, frame_size(photo, self.size), seed=self.seed)
+        if self.chooser is not None:
+            synthesis.mend_with(self.chooser)
+        return synthesis
 
     def driving(self, synthesis: Synthesis) -> Keypoints:
         """The keypoints of the whole video, moved as infer/run.py does it."""
@@ -117,10 +130,9 @@ class Bench:
     def measure(self, name: str, photo: NDArray[np.uint8], twice: bool) -> Result:
         """Every row for one photo; ValueError when it shows no face."""
         from avatar.metrics.images import psnr
-        from infer.synthesis import Synthesis, frame_size
 
         result = Result(name)
-        synthesis = Synthesis(photo, frame_size(photo, self.size), seed=self.seed)
+        synthesis = self.person(photo)
         keypoints = self.driving(synthesis)
         unit = float(synthesis.detection.keypoints.shoulder_width()[0])
         speaking, quiet = (flags[: len(keypoints)] for flags in (self.speaking, self.quiet))
@@ -129,23 +141,22 @@ class Bench:
         numbers = np.union1d(np.arange(0, len(keypoints), self.every), some_quiet)
         frames = self.frames(synthesis, keypoints, numbers)
         inside = synthesis.detection.matte[0] > 0.5
-        first = synthesis.prior.render(keypoints[:1]).frames[0].permute(1, 2, 0).cpu().numpy()
+        first = synthesis.moved.render(keypoints[:1]).frames[0].permute(1, 2, 0).cpu().numpy()
         photo_01 = synthesis.image.astype(np.float32) / 255
         result.identity = min(float(psnr(first[None], photo_01[None], 1.0, inside)[0]), EQUAL_DB)
         self.compare_keypoints(result, frames, keypoints[numbers], synthesis.detection.keypoints, quiet[numbers])
         self.compare_backgrounds(result, frames, synthesis.image, synthesis.detection.matte[0], unit)
         if twice:
-            again = Synthesis(photo, frame_size(photo, self.size), seed=self.seed)
+            again = self.person(photo)
             result.same = bool(np.array_equal(self.frames(again, self.driving(again), numbers), frames))
         return result
 
-    def frames(self, synthesis: object, keypoints: Keypoints, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def frames(self, synthesis: Synthesis, keypoints: Keypoints, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The frames with these numbers, (N, H, W, 3) uint8 at the working size."""
         from infer.synthesis import to_uint8
 
         parts = [
-            to_uint8(synthesis.prior.render(keypoints[numbers[k : k + 8]]).frames)  # type: ignore[attr-defined]
-            for k in range(0, len(numbers), 8)
+            to_uint8(synthesis.moved.render(keypoints[numbers[k : k + 8]]).frames) for k in range(0, len(numbers), 8)
         ]
         return np.concatenate(parts)
 
@@ -216,15 +227,15 @@ class Bench:
 
     def extremes(self, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The photo at four extreme poses at full size: photo and its trust above, frames and trust beside them."""
-        from infer.synthesis import Synthesis, frame_size, to_uint8
+        from infer.synthesis import to_uint8
 
-        synthesis = Synthesis(photo, frame_size(photo, self.size), seed=self.seed)
+        synthesis = self.person(photo)
         reference = synthesis.detection.keypoints
         points = [reference.points[0]]
         points += [turned_arms(reference.points[0], extreme_angles(signs)) for signs in EXTREMES.values()]
         stack = np.stack(points).astype(np.float32)
         driving = Keypoints(stack, np.repeat(reference.confidence, len(stack), axis=0), reference.size)
-        prior = synthesis.prior.render(driving)
+        prior = synthesis.moved.render(driving)
         frames = to_uint8(prior.frames)
         trust = (prior.confidence[:, 0].cpu().numpy() * 255).astype(np.uint8)
         rows = [np.hstack(list(frames)), np.hstack([np.repeat(t[..., None], 3, axis=2) for t in trust])]
@@ -319,10 +330,16 @@ def run(args: argparse.Namespace) -> str:
     import cv2
     from tqdm import tqdm
 
-    from infer.inputs import chosen_gestures
+    from avatar.shipped import holds_layer_chooser, located
+    from infer.inputs import chosen_gestures, chosen_model
 
+    model = chosen_model(args.model)
+    if model is not None and not holds_layer_chooser(located(model)):
+        raise ValueError(f"--model {model} is no layer chooser; give the folder of one, or none for geometry alone")
+    chooser = None if model is None else located(model)
     paths = find_photos(args.photos, args.limit)
-    bench = Bench(args.audio, args.size, args.seed, args.every, chosen_gestures(args.gesture_model, led=False))
+    gestures = chosen_gestures(args.gesture_model, led=False)
+    bench = Bench(args.audio, args.size, args.seed, args.every, gestures, chooser)
     results: list[Result] = []
     refused: dict[str, str] = {}
     failed: dict[str, str] = {}
@@ -370,6 +387,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--size", type=int, default=512, help="side of a square of the video's area (512)")
     add("--seed", type=int, default=0)
     add("--gesture-model", help="as for run.py: what ships if left out, none for motion by rule")
+    add("--model", help="a layer chooser's folder: what ships if left out, none for geometry alone")
     began = time.monotonic()
     try:
         print(run(parser.parse_args(argv)))
