@@ -36,22 +36,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--speech", type=Path, required=True, help="folder of recordings, searched below too")
     parser.add_argument("--people", type=int, help="how many people, one clip each (40)")
     parser.add_argument("--seconds", type=float, help="length of a clip, 1 to 5 (4)")
+    parser.add_argument("--cycles", type=int, metavar="N", help="the first N by Blender's Cycles; needs bpy (0)")
     parser.add_argument("--seed", type=int, help="the same seed, the same people (0)")
     parser.add_argument("--processes", type=int, default=1, help="how many work at a time, about 0.5 GB each (1)")
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="choices as YAML (configs/people.yaml)")
     args = parser.parse_intermixed_args(argv)
     changes = list(args.changes)
-    given = {name: getattr(args, name) for name in ("people", "seconds", "seed")}
+    given = {name: getattr(args, name) for name in ("people", "seconds", "cycles", "seed")}
     changes += [f"{name}={value}" for name, value in given.items() if value is not None]
     began = time.monotonic()
     try:
         from train.config import load_config
         from train.people.base import check_assets
+        from train.people.cycles import check_bpy
         from train.people.performance import PeopleConfig
         from train.prepare import check_folders
         from train.prepare_pool import Pool
 
         config = load_config(PeopleConfig, args.config, changes)
+        if config.cycles:
+            check_bpy()
         check_assets(args.assets)
         sounds = find_speech(args.speech)
         check_folders(args.assets, args.output)
@@ -91,16 +95,21 @@ def render(
     from train.prepare_pool import Failure
 
     # A part is named by all that decides it, so that other settings do not meet its files.
-    settings = {name: value for name, value in asdict(config).items() if name not in ("people", "val_every")}
+    free = ("people", "val_every", "cycles", "cycles_samples")  # the last two are in the names of Cycles' parts
+    settings = {name: value for name, value in asdict(config).items() if name not in free}
     settings |= {"version": VERSION, "sounds": sounds}
     name = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=6).hexdigest()
     parts = output / PARTS / name
     parts.mkdir(parents=True, exist_ok=True)
+    paths = [
+        parts / (f"{number:06d}-cycles{config.cycles_samples}.tar" if number < config.cycles else f"{number:06d}.tar")
+        for number in range(config.people)
+    ]
     tasks = []
-    for number in range(config.people):
+    for number, path in enumerate(paths):
         sound = sounds[int(np.random.default_rng([config.seed, number, 1]).integers(len(sounds)))]
-        tasks.append((render_part, (assets, speech, sound, number, config, parts / f"{number:06d}.tar")))
-    known = [True if task[1][-1].exists() else None for task in tasks]
+        tasks.append((render_part, (assets, speech, sound, number, config, path)))
+    known = [True if path.exists() else None for path in paths]
     results = each(pool, "people", tasks, known)
     failures = [f"person {n}: {r.reason}" for n, r in enumerate(results) if isinstance(r, Failure)]
     if len(failures) == len(tasks):
@@ -114,7 +123,7 @@ def render(
         for number, result in enumerate(results):
             if isinstance(result, Failure):
                 continue
-            files = read_part(parts / f"{number:06d}.tar")
+            files = read_part(paths[number])
             meta = json.loads(files["json"])
             meta["split"] = split_of(number, config.val_every)
             files["json"] = json.dumps(meta, sort_keys=True).encode()

@@ -15,12 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from train.people.cycles_surfaces import make_material
+from train.people.cycles_surfaces import Graph, make_material
 from train.people.figure import Figure
+from train.people.looks import triple
 from train.people.meshes import Array, Indices
+from train.people.puppet import unit
 from train.people.raster import Camera, Lights
 
 FloatImage = NDArray[np.float32]
@@ -28,8 +31,11 @@ METRES = 0.1  # a decimetre
 TURN = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # MakeHuman's axes to Blender's
 SENSOR_MM = 24.0  # any value gives the same picture
 # Apparent size of the lights, radians: shadows get soft and eyes a highlight that is seen. Chosen by hand.
-ANGLES = {"key": 0.5, "fill": 1.2, "rim": 0.6, "rim2": 0.6}
-FAINTEST = 1 / 16  # coverage below which a pixel's colour is not made brighter any more
+ANGLES = {"key": 0.4, "fill": 1.2, "rim": 0.6, "rim2": 0.6}
+MIRRORED = np.array(
+    [0.0, 0.1, 0.75]
+)  # what is added to the way to the key light for the eyes' highlight, as in shaders
+REACH = 5  # pixels across from which a pixel at the border takes its colour
 INSTALL = "install it with `pip install bpy==5.0.1` under Python 3.11, or leave --cycles out"
 
 
@@ -73,17 +79,20 @@ def corners(faces: Mapping[int, Indices]) -> tuple[Indices, Indices, list[int]]:
     return np.concatenate([faces[kind] for kind in kinds]), slots, kinds
 
 
-def developed(linear: FloatImage, matte: NDArray[np.uint8], exposure: float) -> FloatImage:
-    """sRGB in [0, 255] multiplied by coverage (H, W, 3), of linear light multiplied by coverage and a matte (H, W).
+def developed(light: FloatImage, matte: NDArray[np.uint8], exposure: float) -> FloatImage:
+    """sRGB in [0, 255] multiplied by coverage (H, W, 3), of linear light and its own coverage (H, W, 4), for a matte.
 
-    The tone curve is that of `shaders`. The matte is the rasteriser's: exact, where the light's own coverage comes in
-    as many steps as there are samples.
+    The matte (H, W) is the rasteriser's, which is exact; the light's own coverage comes in as many steps as there are
+    samples, so that pixels at the border take the colour of what is covered around them. The tone curve is that of
+    `shaders`.
     """
-    covered = matte[..., None].astype(np.float32) / 255
-    seen = np.clip(linear, 0, None) * exposure / np.maximum(covered, FAINTEST)
+    around = cv2.GaussianBlur(np.ascontiguousarray(light), (REACH, REACH), 0)
+    whole = light[..., 3:] > 0.999
+    seen = np.where(whole, light[..., :3], around[..., :3] / np.maximum(around[..., 3:], 1e-3))
+    seen = np.clip(seen, 0, None) * exposure
     seen = seen * (1 + 0.12 * seen) / (1 + 0.42 * seen)
     srgb = np.where(seen < 0.0031308, 12.92 * seen, 1.055 * np.maximum(seen, 1e-5) ** (1 / 2.4) - 0.055)
-    return (255 * covered * np.clip(srgb, 0, 1)).astype(np.float32)
+    return (matte[..., None] * np.clip(srgb, 0, 1)).astype(np.float32)
 
 
 class Cycles:
@@ -97,7 +106,7 @@ class Cycles:
         with quiet():
             bpy.ops.wm.read_factory_settings(use_empty=True)
         scene = bpy.context.scene
-        self._load(figure)
+        self._load(figure, lights)
         self._light(lights)
         pose, lens = camera_pose(camera)
         made = bpy.data.cameras.new("camera")
@@ -111,7 +120,8 @@ class Cycles:
             },
             scene.cycles: {
                 "device": "CPU", "samples": samples, "use_adaptive_sampling": False, "use_denoising": True,
-                "denoiser": "OPENIMAGEDENOISE", "pixel_filter_type": "BOX", "filter_width": 1.0,
+                "denoiser": "OPENIMAGEDENOISE", "denoising_prefilter": "FAST", "sampling_pattern": "BLUE_NOISE",
+                "use_light_tree": False, "pixel_filter_type": "BOX", "filter_width": 1.0,
                 "max_bounces": 4, "diffuse_bounces": 2, "glossy_bounces": 2, "transparent_max_bounces": 8,
                 "caustics_reflective": False, "caustics_refractive": False, "sample_clamp_indirect": 4.0,
             },
@@ -137,7 +147,7 @@ class Cycles:
             bpy.data.images.remove(image)
         return values.reshape(*self._size, 4)[::-1]  # Blender's rows begin below
 
-    def _load(self, figure: Figure) -> None:
+    def _load(self, figure: Figure, lights: Lights) -> None:
         """The mesh with its attributes and materials."""
         bpy = self._bpy
         triangles, slots, kinds = corners(figure.materials)
@@ -149,14 +159,16 @@ class Cycles:
         mesh.loops.foreach_set("vertex_index", triangles.astype(np.int32).ravel())
         mesh.polygons.foreach_set("loop_start", np.arange(0, triangles.size, 3, dtype=np.int32))
         mesh.polygons.foreach_set("material_index", slots.astype(np.int32))
-        for name, kind, field, values in (
+        for name, data_type, field, values in (
             ("rest", "FLOAT_VECTOR", "vector", static[:, :3]),
             ("colour", "FLOAT_COLOR", "color", static[:, 3:7]),
+            ("open", "FLOAT", "value", static[:, 8]),
             ("own", "FLOAT", "value", static[:, 10]),
         ):
-            mesh.attributes.new(name, kind, "POINT").data.foreach_set(field, np.ascontiguousarray(values).ravel())
+            mesh.attributes.new(name, data_type, "POINT").data.foreach_set(field, np.ascontiguousarray(values).ravel())
+        lamp = triple(TURN @ unit(np.asarray(lights.key_way) + MIRRORED))
         for kind in kinds:
-            mesh.materials.append(make_material(bpy, kind, figure.look))
+            mesh.materials.append(make_material(bpy, kind, figure.look, lamp))
         mesh.shade_smooth()
         mesh.update(calc_edges=True)
         thing = self._place(mesh, np.eye(4))
@@ -171,28 +183,14 @@ class Cycles:
             strongest = float(colour.max())
             sun.color, sun.energy, sun.angle = colour / strongest, np.pi * strongest, angle
             self._place(sun, sun_pose(np.asarray(getattr(lights, f"{name}_way"))))
-        world = self._scene_world()
-        tree = world.node_tree
-        tree.nodes.clear()
-        way = tree.nodes.new("ShaderNodeTexCoord").outputs["Generated"]  # of a world: the direction
-        parts = tree.nodes.new("ShaderNodeSeparateXYZ")
-        tree.links.new(way, parts.inputs[0])
-        share = tree.nodes.new("ShaderNodeMapRange")
-        share.inputs[1].default_value = -1.0
-        tree.links.new(parts.outputs[2], share.inputs[0])
-        mix = tree.nodes.new("ShaderNodeMix")
-        mix.data_type = "RGBA"
-        tree.links.new(share.outputs[0], mix.inputs[0])
-        mix.inputs[6].default_value = (*lights.ground_light, 1.0)
-        mix.inputs[7].default_value = (*lights.sky_light, 1.0)
-        background = tree.nodes.new("ShaderNodeBackground")
-        tree.links.new(mix.outputs[2], background.inputs[0])
-        tree.links.new(background.outputs[0], tree.nodes.new("ShaderNodeOutputWorld").inputs[0])
-
-    def _scene_world(self) -> Any:
-        world = self._bpy.data.worlds.new("world")
-        self._bpy.context.scene.world = world
-        return world
+        world = bpy.context.scene.world = bpy.data.worlds.new("world")
+        graph = Graph(world)
+        way = graph.node("TexCoord").outputs["Generated"]  # of a world: the direction
+        height = graph.node("SeparateXYZ", {0: way}).outputs[2]
+        share = graph.math("MULTIPLY_ADD", height, 0.5, 0.5)
+        colour = graph.mix(share, triple(lights.ground_light), triple(lights.sky_light))
+        background = graph.node("Background", {0: colour})
+        graph.node("OutputWorld", {0: background.outputs[0]})
 
     def _place(self, data: Any, pose: Array) -> Any:
         """An object of some data in the scene."""

@@ -1,12 +1,14 @@
 """Materials of a figure for Blender's Cycles, of the same attributes and patterns as `shaders`.
 
-Attributes of a vertex: `colour` (linear colour, alpha), `rest` (3) and `own`. Light is the renderer's own, so that what
-the rasteriser imitates (occlusion, light bleeding into shadows, highlights) is left out here. All values were chosen
-by hand on contact sheets.
+Attributes of a vertex: `colour` (linear colour, alpha), `rest` (3), `open` and `own`, from `Figure.static`. Light is
+the renderer's own, so that what the rasteriser imitates (occlusion, light that bleeds into shadows) is left out here,
+except where few samples would flicker: the eyes' highlight, and light in the mouth. All values were chosen by hand on
+contact sheets.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from train.people import shaders
@@ -16,12 +18,12 @@ Socket = Any  # of a node
 # Inputs of Blender's principled surface by material. Subsurface radii are metres in red, green, blue.
 SURFACES: dict[int, dict[str, Any]] = {
     shaders.SKIN: {
-        "Roughness": 0.50, "Specular IOR Level": 0.34, "Subsurface Weight": 0.35, "Subsurface Scale": 0.006,
+        "Roughness": 0.50, "Specular IOR Level": 0.16, "Subsurface Weight": 0.20, "Subsurface Scale": 0.006,
         "Subsurface Radius": (1.0, 0.36, 0.20),
     },
     shaders.CLOTH: {"Roughness": 0.88, "Specular IOR Level": 0.2, "Sheen Weight": 0.15, "Sheen Roughness": 0.5},
-    shaders.HAIR: {"Roughness": 0.40, "Specular IOR Level": 0.45, "Anisotropic": 0.75, "Anisotropic Rotation": 0.25},
-    shaders.EYE: {"Roughness": 0.30, "Specular IOR Level": 0.3, "Coat Weight": 1.0, "Coat Roughness": 0.03},
+    shaders.HAIR: {"Roughness": 0.42, "Specular IOR Level": 0.2, "Anisotropic": 0.75, "Anisotropic Rotation": 0.25},
+    shaders.EYE: {"Roughness": 0.30, "Specular IOR Level": 0.3, "Coat Weight": 0.3, "Coat Roughness": 0.03},
     shaders.TEETH: {"Roughness": 0.22, "Specular IOR Level": 0.4},
     shaders.BROW: {"Roughness": 0.8, "Specular IOR Level": 0.1},
     shaders.LASH: {"Roughness": 0.8, "Specular IOR Level": 0.1},
@@ -30,14 +32,13 @@ SURFACES: dict[int, dict[str, Any]] = {
 
 
 class Graph:
-    """The nodes of one material, written as expressions: values are sockets, numbers or tuples."""
+    """The nodes of a material or world, written as expressions: values are sockets, numbers or tuples."""
 
-    def __init__(self, bpy: Any, name: str) -> None:
-        self.material = bpy.data.materials.new(name)
-        self._tree = self.material.node_tree
+    def __init__(self, owner: Any) -> None:
+        self._tree = owner.node_tree
         self._tree.nodes.clear()
 
-    def node(self, kind: str, inputs: dict[str | int, Any] | None = None, **settings: Any) -> Any:
+    def node(self, kind: str, inputs: Mapping[Any, Any] | None = None, **settings: Any) -> Any:
         """A node of a kind with its inputs by name or number."""
         node = self._tree.nodes.new(f"ShaderNode{kind}")
         for name, value in settings.items():
@@ -78,11 +79,13 @@ class Graph:
         return self.node("Bump", {"Height": height, "Distance": depth, "Strength": strength}).outputs[0]
 
 
-def make_material(bpy: Any, kind: int, look: Look) -> Any:
-    """The material of a kind of `shaders` for a look."""
-    graph = Graph(bpy, f"material{kind}")
+def make_material(bpy: Any, kind: int, look: Look, lamp: tuple[float, float, float]) -> Any:
+    """The material of a kind of `shaders` for a look; `lamp` is the direction (Blender's axes) that eyes mirror."""
+    material = bpy.data.materials.new(f"material{kind}")
+    graph = Graph(material)
     rest = graph.node("Attribute", attribute_name="rest").outputs["Vector"]
     stored = graph.node("Attribute", attribute_name="colour").outputs
+    open_ = graph.node("Attribute", attribute_name="open").outputs["Factor"]
     inputs = {"Base Color": stored["Color"], **SURFACES[kind]}
     x, y, z = graph.node("SeparateXYZ", {0: rest}).outputs
     if kind == shaders.SKIN:
@@ -94,7 +97,14 @@ def make_material(bpy: Any, kind: int, look: Look) -> Any:
     elif kind == shaders.HAIR:
         inputs |= hair(graph, stored["Color"], x, y, z)
     elif kind == shaders.EYE:
-        inputs["Base Color"] = eye(graph, look, x, y, z)
+        shine = graph.math("MULTIPLY", highlight(graph, lamp), open_)
+        # Colour as well as light, because colour guides the denoiser, which would spread the light alone.
+        inputs["Base Color"] = graph.mix(shine, eye(graph, look, x, y, z), (1.0, 1.0, 1.0))
+        inputs["Emission Color"] = (1.0, 1.0, 1.0, 1.0)
+        inputs["Emission Strength"] = shine
+    elif kind == shaders.TEETH:
+        inputs["Emission Color"] = stored["Color"]
+        inputs["Emission Strength"] = graph.math("MULTIPLY", open_, 0.45)
     elif kind == shaders.BROW:  # rest is (along, across)
         stroke = graph.noise(
             graph.vector(graph.math("MULTIPLY_ADD", y, 9.0, graph.math("MULTIPLY", x, 46.0)), y), 1.0, 0.0
@@ -106,9 +116,10 @@ def make_material(bpy: Any, kind: int, look: Look) -> Any:
         inputs["Alpha"] = graph.math("MINIMUM", stroke, 0.92)
     elif kind == shaders.LASH:
         inputs["Alpha"] = stored["Alpha"]
-    surface = graph.node("BsdfPrincipled", inputs)
+    # Burley's subsurface takes three quarters of the random walk's time.
+    surface = graph.node("BsdfPrincipled", inputs, subsurface_method="BURLEY")
     graph.node("OutputMaterial", {"Surface": surface.outputs[0]})
-    return graph.material
+    return material
 
 
 def cloth(graph: Graph, weave: Weave, colour: Socket, rest: Socket, x: Socket, y: Socket) -> dict[str, Any]:
@@ -130,10 +141,12 @@ def cloth(graph: Graph, weave: Weave, colour: Socket, rest: Socket, x: Socket, y
             share = graph.math("MULTIPLY_ADD", share, 0.5, 0.5)
         masked = graph.math("MULTIPLY", graph.math("GREATER_THAN", own, 0.5), weave.contrast)
         colour = graph.mix(graph.math("MULTIPLY", share, masked), colour, weave.colour)
-    tone = graph.math("MULTIPLY_ADD", graph.noise(rest, 3.0, 4.0), 0.36, 0.82)
-    fold = graph.noise(graph.node("Mapping", {0: rest, "Scale": (0.9, 1.2, 0.9)}).outputs[0], 1.0, 2.0)
-    thread = graph.noise(rest, 60.0, 0.0)
-    height = graph.math("MULTIPLY_ADD", thread, 0.012, fold)
+    tone = graph.math("MULTIPLY_ADD", graph.noise(rest, 2.0, 2.0), 0.16, 0.92)
+    sheet = graph.node("Mapping", {0: rest, "Scale": (1.0, 0.5, 0.8), "Rotation": (0.0, 0.0, 0.35)}).outputs[0]
+    swing = graph.math("SUBTRACT", graph.noise(sheet, 1.3, 0.0), 0.5)
+    crest = graph.math("SQRT", graph.math("MULTIPLY_ADD", swing, swing, 0.004))  # an edge, but a round one
+    thread = graph.noise(rest, 70.0, 0.0)
+    height = graph.math("MULTIPLY_ADD", thread, 0.006, graph.math("MULTIPLY", crest, -1.0))
     return {
         "Base Color": graph.mix(1.0, colour, graph.grey(tone), "MULTIPLY"),
         "Normal": graph.bump(height, 0.05),
@@ -147,9 +160,7 @@ def hair(graph: Graph, colour: Socket, x: Socket, y: Socket, z: Socket) -> dict[
         graph.noise(graph.vector(graph.math("MULTIPLY", turn, around), graph.math("MULTIPLY", y, down)), 1.0, 1.0)
         for around, down in ((40.0, 0.9), (10.0, 0.4))
     )
-    tone = graph.math(
-        "MULTIPLY_ADD", fine, 1.1, graph.math("MULTIPLY_ADD", graph.ramp(broad, 0.25, 0.75), 0.35, 0.30)
-    )
+    tone = graph.math("MULTIPLY_ADD", fine, 1.1, graph.math("MULTIPLY_ADD", graph.ramp(broad, 0.25, 0.75), 0.35, 0.30))
     down = graph.vector(graph.math("MULTIPLY", x, 0.35), graph.math("MULTIPLY", z, -0.35), -1.0)  # Blender's axes
     return {
         "Base Color": graph.mix(1.0, colour, graph.grey(tone), "MULTIPLY"),
@@ -173,3 +184,12 @@ def eye(graph: Graph, look: Look, x: Socket, y: Socket, z: Socket) -> Socket:
     behind = graph.math("LESS_THAN", z, 0.0)
     rim = graph.math("MAXIMUM", graph.ramp(out, 0.93, 1.07), behind)
     return graph.mix(rim, coloured, white)
+
+
+def highlight(graph: Graph, lamp: tuple[float, float, float]) -> Socket:
+    """1 where the surface mirrors the lamp to the viewer, 0 elsewhere."""
+    seen = graph.node("NewGeometry").outputs
+    mirrored = graph.node("VectorMath", {0: seen["Incoming"], 1: seen["Normal"]}, operation="REFLECT").outputs[0]
+    away = tuple(-part for part in lamp)  # as the mirrored direction points into the eye
+    along = graph.node("VectorMath", {0: mirrored, 1: away}, operation="DOT_PRODUCT").outputs["Value"]
+    return graph.ramp(along, 0.955, 0.970)

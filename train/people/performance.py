@@ -21,6 +21,7 @@ from pose.prosody import prosody_motion
 from pose.rotations import axis_angle_to_matrix
 from pose.speech import open_speech, speech_features
 from train.people.backdrops import draw_backdrop
+from train.people.cycles import Cycles, developed
 from train.people.figure import Figure
 from train.people.labels import Labeller
 from train.people.looks import draw_look
@@ -47,6 +48,8 @@ class PeopleConfig:
     seconds: float = 4.0  # of each clip
     seed: int = 0  # everything follows from it and the files' names
     size: tuple[int, int] = (512, 512)  # (height, width), multiples of 64
+    cycles: int = 0  # the first so many people are drawn by Blender's Cycles, see train.people.cycles
+    cycles_samples: int = 4  # of light a pixel, denoised; 8 take half as long again
     oversample: float = 2.0  # pictures are drawn so much larger and averaged; 1.5 takes three quarters of the time
     liveliness: tuple[float, float] = (0.75, 1.25)  # of the gestures, see pose.prosody
     val_every: int = 8  # one person of so many validates; 0 for none
@@ -66,6 +69,10 @@ class PeopleConfig:
             raise ValueError(f"seconds must be from {FRAMES[0] / FPS:g} to {FRAMES[1] / FPS:g}, got {self.seconds:g}")
         if any(side % 64 or side < 64 for side in self.size):
             raise ValueError(f"size must be multiples of 64, got {self.size[0]} x {self.size[1]}")
+        if not 0 <= self.cycles <= self.people:
+            raise ValueError(f"cycles must be from 0 to people ({self.people}), got {self.cycles}")
+        if self.cycles_samples < 1:
+            raise ValueError(f"cycles_samples must be at least 1, got {self.cycles_samples}")
         if not 1 <= self.oversample <= 4:
             raise ValueError(f"oversample must be from 1 to 4, got {self.oversample:g}")
         low, high = self.liveliness
@@ -100,6 +107,7 @@ def perform(assets: Path, speech: Path, sound: str, number: int, config: PeopleC
     painter = rasteriser(config.size, config.oversample)
     bake(painter, figure, transforms[0])
     painter.light(lights, **uniforms(look))
+    realistic = Cycles(figure, lights, camera, config.cycles_samples) if number < config.cycles else None
 
     # 2. Frames and their labels.
     pictures = np.empty((frames, *config.size, 3), np.uint8)
@@ -109,9 +117,13 @@ def perform(assets: Path, speech: Path, sound: str, number: int, config: PeopleC
     step = DEPTH_STEP
     depth_map = np.empty((frames, config.size[0] // step, config.size[1] // step), np.float16)
     for frame in range(frames):
-        rgba, distance = painter.draw(camera, *figure.points(transforms[frame], expression[frame]))
+        places, normals = figure.points(transforms[frame], expression[frame])
+        rgba, distance = painter.draw(camera, places, normals)
+        colour: NDArray[Any] = rgba[..., :3]
+        if realistic is not None:
+            colour = developed(realistic.draw(places), rgba[..., 3], lights.exposure)
         uncovered = backdrop * (1 - rgba[..., 3:].astype(np.float32) / 255)
-        pictures[frame] = np.clip(rgba[..., :3] + uncovered + 0.5, 0, 255)
+        pictures[frame] = np.clip(colour + uncovered + 0.5, 0, 255)
         mattes[frame] = rgba[..., 3]
         points[frame], depth[frame], confidence[frame] = labeller.project(world[frame], camera, distance)
         sampled = distance[step // 2 :: step, step // 2 :: step]
@@ -127,6 +139,8 @@ def perform(assets: Path, speech: Path, sound: str, number: int, config: PeopleC
         "speech": sound, "speech_start_s": start / FPS, "outfit": look.outfit, "hair": look.hair, "maker": VERSION,
         "focal_px": float(camera.projection()[1, 1] * config.size[0] / 2),
     }  # fmt: skip
+    if realistic is not None:
+        meta["renderer"] = "cycles"
     clip = make_clip(
         meta, pictures, mattes, heard, start - first,
         crops=identity_crops(pictures, boxes, config.identity_side) if config.identity_side else None,
