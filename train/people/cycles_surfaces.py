@@ -15,13 +15,14 @@ from train.people import shaders
 from train.people.looks import Look, Weave
 
 Socket = Any  # of a node
+WARMTH = (1.04, 0.97, 0.93)  # of skin, for the light that the rasteriser lets bleed in red
 # Inputs of Blender's principled surface by material. Subsurface radii are metres in red, green, blue.
 SURFACES: dict[int, dict[str, Any]] = {
     shaders.SKIN: {
         "Roughness": 0.50, "Specular IOR Level": 0.16, "Subsurface Weight": 0.20, "Subsurface Scale": 0.006,
         "Subsurface Radius": (1.0, 0.36, 0.20),
     },
-    shaders.CLOTH: {"Roughness": 0.88, "Specular IOR Level": 0.2, "Sheen Weight": 0.15, "Sheen Roughness": 0.5},
+    shaders.CLOTH: {"Roughness": 0.88, "Specular IOR Level": 0.12, "Sheen Weight": 0.06, "Sheen Roughness": 0.5},
     shaders.HAIR: {"Roughness": 0.42, "Specular IOR Level": 0.2, "Anisotropic": 0.75, "Anisotropic Rotation": 0.25},
     shaders.EYE: {"Roughness": 0.30, "Specular IOR Level": 0.3, "Coat Weight": 0.3, "Coat Roughness": 0.03},
     shaders.TEETH: {"Roughness": 0.22, "Specular IOR Level": 0.4},
@@ -90,7 +91,8 @@ def make_material(bpy: Any, kind: int, look: Look, lamp: tuple[float, float, flo
     x, y, z = graph.node("SeparateXYZ", {0: rest}).outputs
     if kind == shaders.SKIN:
         fleck = graph.math("MULTIPLY_ADD", graph.noise(rest, 9.0, 3.0), 0.20, 0.90)
-        inputs["Base Color"] = graph.mix(1.0, stored["Color"], graph.grey(fleck), "MULTIPLY")
+        warm = graph.mix(1.0, stored["Color"], WARMTH, "MULTIPLY")
+        inputs["Base Color"] = graph.mix(1.0, warm, graph.grey(fleck), "MULTIPLY")
         inputs["Normal"] = graph.bump(graph.noise(rest, 45.0, 2.0), 0.0004)
     elif kind == shaders.CLOTH:
         inputs |= cloth(graph, look.weave, stored["Color"], rest, x, y)
@@ -178,7 +180,7 @@ def eye(graph: Graph, look: Look, x: Socket, y: Socket, z: Socket) -> Socket:
     rays = graph.noise(graph.vector(graph.math("MULTIPLY", turn, 9.0), graph.math("MULTIPLY", out, 2.0)), 1.0, 2.0)
     white = graph.mix(graph.ramp(out, 1.45, 2.2, 0.0, 0.5), (0.78, 0.745, 0.72), (0.62, 0.30, 0.26))
     light = graph.math("MULTIPLY", graph.ramp(rays, 0.2, 0.8, 0.6, 1.6), graph.ramp(y, -0.4, 0.3, 1.35, 0.75))
-    coloured = graph.mix(1.0, (*look.iris,), graph.grey(light), "MULTIPLY")
+    coloured = graph.mix(1.0, look.iris, graph.grey(light), "MULTIPLY")
     coloured = graph.mix(graph.ramp(out, 0.70, 1.0), coloured, tuple(0.2 * c for c in look.iris))
     coloured = graph.mix(graph.ramp(out, 0.38, 0.44), (0.006, 0.006, 0.006), coloured)
     behind = graph.math("LESS_THAN", z, 0.0)
