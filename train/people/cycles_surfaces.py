@@ -15,12 +15,12 @@ from train.people import shaders
 from train.people.looks import Look, Weave
 
 Socket = Any  # of a node
-WARMTH = (1.04, 0.97, 0.93)  # of skin, for the light that the rasteriser lets bleed in red
+WARMTH = (1.06, 0.97, 0.91)  # of skin, for the light that the rasteriser lets bleed in red
 # Inputs of Blender's principled surface by material. Subsurface radii are metres in red, green, blue.
 SURFACES: dict[int, dict[str, Any]] = {
     shaders.SKIN: {
-        "Roughness": 0.50, "Specular IOR Level": 0.16, "Subsurface Weight": 0.20, "Subsurface Scale": 0.006,
-        "Subsurface Radius": (1.0, 0.36, 0.20),
+        "Roughness": 0.50, "Specular IOR Level": 0.14, "Specular Tint": (1.0, 0.80, 0.70, 1.0),
+        "Subsurface Weight": 0.20, "Subsurface Scale": 0.006, "Subsurface Radius": (1.0, 0.36, 0.20),
     },
     shaders.CLOTH: {"Roughness": 0.88, "Specular IOR Level": 0.12, "Sheen Weight": 0.06, "Sheen Roughness": 0.5},
     shaders.HAIR: {"Roughness": 0.42, "Specular IOR Level": 0.2, "Anisotropic": 0.75, "Anisotropic Rotation": 0.25},
@@ -93,7 +93,7 @@ def make_material(bpy: Any, kind: int, look: Look, lamp: tuple[float, float, flo
         fleck = graph.math("MULTIPLY_ADD", graph.noise(rest, 9.0, 3.0), 0.20, 0.90)
         warm = graph.mix(1.0, stored["Color"], WARMTH, "MULTIPLY")
         inputs["Base Color"] = graph.mix(1.0, warm, graph.grey(fleck), "MULTIPLY")
-        inputs["Normal"] = graph.bump(graph.noise(rest, 45.0, 2.0), 0.0004)
+        inputs["Normal"] = graph.bump(graph.noise(rest, 45.0, 1.0), 0.0002)
     elif kind == shaders.CLOTH:
         inputs |= cloth(graph, look.weave, stored["Color"], rest, x, y)
     elif kind == shaders.HAIR:
@@ -162,12 +162,12 @@ def hair(graph: Graph, colour: Socket, x: Socket, y: Socket, z: Socket) -> dict[
         graph.noise(graph.vector(graph.math("MULTIPLY", turn, around), graph.math("MULTIPLY", y, down)), 1.0, 1.0)
         for around, down in ((40.0, 0.9), (10.0, 0.4))
     )
-    tone = graph.math("MULTIPLY_ADD", fine, 1.1, graph.math("MULTIPLY_ADD", graph.ramp(broad, 0.25, 0.75), 0.35, 0.30))
+    tone = graph.math("MULTIPLY_ADD", fine, 1.0, graph.math("MULTIPLY_ADD", graph.ramp(broad, 0.25, 0.75), 0.35, 0.35))
     down = graph.vector(graph.math("MULTIPLY", x, 0.35), graph.math("MULTIPLY", z, -0.35), -1.0)  # Blender's axes
     return {
         "Base Color": graph.mix(1.0, colour, graph.grey(tone), "MULTIPLY"),
         "Specular Tint": graph.mix(0.6, (1.0, 1.0, 1.0), colour),
-        "Normal": graph.bump(fine, 0.006),
+        "Normal": graph.bump(fine, 0.0025),
         "Tangent": down,
     }
 
@@ -194,4 +194,4 @@ def highlight(graph: Graph, lamp: tuple[float, float, float]) -> Socket:
     mirrored = graph.node("VectorMath", {0: seen["Incoming"], 1: seen["Normal"]}, operation="REFLECT").outputs[0]
     away = tuple(-part for part in lamp)  # as the mirrored direction points into the eye
     along = graph.node("VectorMath", {0: mirrored, 1: away}, operation="DOT_PRODUCT").outputs["Value"]
-    return graph.ramp(along, 0.955, 0.970)
+    return graph.ramp(along, 0.966, 0.982)
