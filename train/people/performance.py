@@ -49,7 +49,7 @@ class PeopleConfig:
     seed: int = 0  # everything follows from it and the files' names
     size: tuple[int, int] = (512, 512)  # (height, width), multiples of 64
     cycles: int = 0  # the first so many people are drawn by Blender's Cycles, see train.people.cycles
-    cycles_samples: int = 4  # of light a pixel, denoised; 8 take half as long again
+    cycles_samples: int = 4  # of light a pixel, denoised; 8 take up to twice as long
     oversample: float = 2.0  # pictures are drawn so much larger and averaged; 1.5 takes three quarters of the time
     liveliness: tuple[float, float] = (0.75, 1.25)  # of the gestures, see pose.prosody
     val_every: int = 8  # one person of so many validates; 0 for none
