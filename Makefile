@@ -66,8 +66,8 @@ weights: $(STAMP)
 		--held-out $(HELD_OUT)
 	$(BIN)/python -m train.layer_samples $(W)/layers $(W)/repair $(W)/people $(W)/videos
 	$(BIN)/python train/layer_choice.py configs/layer_choice.yaml data.folder=$(W)/layers loop.output=$(W)/layer_choice
-	$(BIN)/python train/save_small.py $(W)/layer_choice/best $(W)/default
-	$(BIN)/python benchmarks/default_video.py $(W)/default --repair $(W)/repair --clips $(W)/videos \
+	$(BIN)/python train/save_small.py $(W)/layer_choice/best $(W)/layers_small
+	$(BIN)/python benchmarks/default_video.py $(W)/layers_small --repair $(W)/repair --clips $(W)/videos \
 		--out $(W)/report_layers
 	$(BIN)/python -m train.avatar_prior $(W)/people $(W)/videos --photos 2 --folder $(W)/prior
 	$(BIN)/python train/avatar.py configs/avatar_stage1.yaml $(VIDEO) train=[basic] conditions.drop_reference=1 \

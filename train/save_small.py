@@ -1,8 +1,8 @@
 """Save a trained model as it ships: its networks in half precision.
 
     python train/save_small.py out/gesture_default/best pose/weights/default
-    python train/save_small.py out/layer_choice/best avatar/weights/default
-    python train/save_small.py out/avatar_stage2_default/best SOMEWHERE
+    python train/save_small.py out/layer_choice/best SOMEWHERE
+    python train/save_small.py out/avatar_stage2_default/best SOMEWHERE_ELSE
 
 Loading makes single precision of it again; the gestures' representation keeps it, its numbers are centimetres.
 """

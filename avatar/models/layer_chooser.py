@@ -48,8 +48,8 @@ class LayerChooser(StrictLoading, ModelMixin, ConfigMixin):
         layers: int = 6,  # L, without the prior itself
         bone_maps: int = 9,  # S
         channels: tuple[int, ...] = (32, 48, 96, 128),  # ours: 2 M parameters, 20 ms a picture on a core
-        temperature: float = 0.05,  # ours: of the choice, in the units of `forward`
-        margin: float = 0.1,  # ours: how much better a layer must be before it is taken
+        temperature: float = 0.03,  # ours: of the choice, in the units of `forward`
+        margin: float = 0.5,  # ours: how much better a layer must be before it is taken
     ) -> None:
         super().__init__()
         # the prior's colours, the layers', how these differ from it, their coverage and how far they are known; doubt
