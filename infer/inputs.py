@@ -68,6 +68,16 @@ def chosen_model(model: str | None) -> str | None:
     return None if model == "none" else model
 
 
+def chosen_chooser(model: str | None) -> str | None:
+    """The layer chooser's folder that `--model` means, None for none; ValueError where it means another model."""
+    from avatar.shipped import holds_layer_chooser, located
+
+    chosen = chosen_model(model)
+    if chosen is not None and not holds_layer_chooser(located(chosen)):
+        raise ValueError(f"--model {chosen} is no layer chooser; give the folder of one, or none for geometry alone")
+    return None if chosen is None else located(chosen)
+
+
 def chosen_gestures(model: str | None, led: bool) -> str | None:
     """The gesture model that `--gesture-model` means: what ships where it is left out, None for prosody ("none").
 

@@ -330,13 +330,9 @@ def run(args: argparse.Namespace) -> str:
     import cv2
     from tqdm import tqdm
 
-    from avatar.shipped import holds_layer_chooser, located
-    from infer.inputs import chosen_gestures, chosen_model
+    from infer.inputs import chosen_chooser, chosen_gestures
 
-    model = chosen_model(args.model)
-    if model is not None and not holds_layer_chooser(located(model)):
-        raise ValueError(f"--model {model} is no layer chooser; give the folder of one, or none for geometry alone")
-    chooser = None if model is None else located(model)
+    chooser = chosen_chooser(args.model)
     paths = find_photos(args.photos, args.limit)
     gestures = chosen_gestures(args.gesture_model, led=False)
     bench = Bench(args.audio, args.size, args.seed, args.every, gestures, chooser)
