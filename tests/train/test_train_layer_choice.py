@@ -95,7 +95,8 @@ def test_crops_belong_together_also_when_mirrored(tmp_path):
 def test_it_learns_which_layer_is_right_and_goes_on(tmp_path, capsys):
     for split, seed in (("train", 0), ("val", 1)):
         taught(tmp_path / "data" / split, 12, seed)
-    given = [CONFIG, f"data.folder={tmp_path / 'data'}", f"loop.output={tmp_path / 'run'}", *SMALL]
+    eager = ["chooser.margin=0.1", "chooser.temperature=0.1"]  # shows what is learned in a few steps
+    given = [CONFIG, f"data.folder={tmp_path / 'data'}", f"loop.output={tmp_path / 'run'}", *SMALL, *eager]
     assert main([*given, "loop.steps=20"]) == 0
     first = (tmp_path / "run" / "last" / "diffusion_pytorch_model.safetensors").read_bytes()
     assert main([*given, "loop.steps=20"]) == 0
