@@ -97,10 +97,10 @@ def test_it_learns_which_layer_is_right_and_goes_on(tmp_path, capsys):
         taught(tmp_path / "data" / split, 12, seed)
     eager = ["chooser.margin=0.1", "chooser.temperature=0.1"]  # shows what is learned in a few steps
     given = [CONFIG, f"data.folder={tmp_path / 'data'}", f"loop.output={tmp_path / 'run'}", *SMALL, *eager]
-    assert main([*given, "loop.steps=20"]) == 0
+    assert main([*given, "loop.steps=40"]) == 0
     first = (tmp_path / "run" / "last" / "diffusion_pytorch_model.safetensors").read_bytes()
-    assert main([*given, "loop.steps=20"]) == 0
-    assert "resuming at step 20" in capsys.readouterr().out
+    assert main([*given, "loop.steps=40"]) == 0
+    assert "resuming at step 40" in capsys.readouterr().out
     assert (tmp_path / "run" / "last" / "diffusion_pytorch_model.safetensors").read_bytes() == first
     lines = [json.loads(line) for line in (tmp_path / "run" / "losses.jsonl").read_text().splitlines()]
     left = [line["validation/left"] for line in lines if "validation/left" in line]
