@@ -29,7 +29,7 @@ LAYERS = (
 )  # fmt: skip
 MIRRORED = (0, 1, 4, 5, 2, 3)  # LAYERS of the mirrored picture
 AREA = 256  # square root of h w; ours
-MULTIPLE = 16  # of h and w: the network halves them four times
+MULTIPLE = 16  # of h and w
 SOLID = 0.9  # coverage from which a layer's colour is its own
 FEW = 12  # pixels at h w: a layer with fewer has no colour to continue
 # Bones as groups of segments, and the reach of their maps in shoulder widths; ours.

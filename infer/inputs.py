@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pose.motion import Motion
     from pose.speech import SpeechFile
 
+MODEL_FPS = 25.0  # of a pipeline that ships
 GESTURES = Path(__file__).parents[1] / "pose" / "weights" / "default"  # the gesture model that ships
 LENGTH_TOLERANCE = 2  # frames by which a motion or a driving video may miss the speech's length (rounding of rates)
 
@@ -59,12 +60,17 @@ def load_model(path: str, fps: float, device: str) -> AvatarPipeline | LayerChoo
     return model.to(device)
 
 
-def chosen_model(model: str | None) -> str | None:
-    """The video model that `--model` means: what ships where it is left out, None for geometry alone ("none")."""
-    from avatar.shipped import SHIPPED, WEIGHTS
+def chosen_model(model: str | None, fps: float = MODEL_FPS) -> str | None:
+    """The video model that `--model` means: what ships where it is left out, None for geometry alone ("none").
+
+    A pipeline that ships makes 25 frames a second; at another rate it is not chosen by itself.
+    """
+    from avatar.shipped import SHIPPED, WEIGHTS, holds_layer_chooser
 
     if model is None:
-        return f"{SHIPPED}default" if (WEIGHTS / "default").is_dir() else None
+        folder = WEIGHTS / "default"
+        fits = folder.is_dir() and (fps == MODEL_FPS or holds_layer_chooser(folder))
+        return f"{SHIPPED}default" if fits else None
     return None if model == "none" else model
 
 

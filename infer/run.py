@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> str:
     # 1. Everything that may be refused, before anything heavy loads.
     from infer.inputs import chosen_gestures, chosen_model
 
-    args.model = chosen_model(args.model)
+    args.model = chosen_model(args.model, args.fps)
     args.gesture_model = chosen_gestures(args.gesture_model, led=bool(args.motion_in or args.driving))
     check_arguments(args)
     from avatar.video_io import SEGMENT_FRAMES, VideoWriter, disclosure

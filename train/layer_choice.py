@@ -29,7 +29,7 @@ from train.config import LoopConfig
 from train.loop import Task, command, say, train
 
 UNSURE = 0.5  # confidence below which errors are reported, as everywhere
-COARSEST = 16  # pixels that the network's coarsest features stand for: sides of a crop are multiples
+COARSEST = 32  # pixels that the network's coarsest features stand for: sides of a crop are multiples
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Choices that commands make from their arguments."""
 
+import json
+
 import pytest
 
 from avatar import shipped
@@ -8,14 +10,22 @@ from infer.inputs import chosen_gestures, chosen_model, model_files
 
 
 @pytest.mark.parametrize(
-    ("given", "ships", "meant"),
-    [(None, True, "shipped:default"), (None, False, None), ("none", True, None), ("folder", True, "folder")],
+    ("given", "fps", "ships", "meant"),
+    [
+        (None, 25.0, "pipeline", "shipped:default"),
+        (None, 25.0, None, None),
+        (None, 30.0, "pipeline", None),
+        (None, 30.0, "LayerChooser", "shipped:default"),
+        ("none", 25.0, "pipeline", None),
+        ("folder", 30.0, "pipeline", "folder"),
+    ],
 )
-def test_the_model_that_ships_is_used_where_none_is_named(given, ships, meant, tmp_path, monkeypatch):
+def test_the_model_that_ships_is_used_where_none_is_named(given, fps, ships, meant, tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
     if ships:
         (tmp_path / "default").mkdir()
-    assert chosen_model(given) == meant
+        (tmp_path / "default" / "config.json").write_text(json.dumps({"_class_name": ships}))
+    assert chosen_model(given, fps) == meant
 
 
 @pytest.mark.parametrize(

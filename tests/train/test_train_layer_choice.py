@@ -112,7 +112,7 @@ def test_it_learns_which_layer_is_right_and_goes_on(tmp_path, capsys):
     ("change", "said"),
     [
         ("data.folder=''", "data.folder is not set"),
-        ("data.crop=50", "multiple of 16"),
+        ("data.crop=48", "multiple of 32"),
         ("data.folder=nowhere", "no samples of the split train"),
         ("chooser.width=3", "arguments of LayerChooser"),
     ],
