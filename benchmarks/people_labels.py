@@ -79,7 +79,8 @@ def main() -> int:
     print(f"{count} frames; found: " + ", ".join(f"{name} {100 * n / count:.1f} %" for name, n in found.items()))
     print("| part | median error, shoulder widths | 90 % of frames below |\n|---|---|---|")
     for name, values in errors.items():
-        print(f"| {name} | {np.median(values):.4f} | {np.quantile(values, 0.9):.4f} |")
+        shown = f"{np.median(values):.4f} | {np.quantile(values, 0.9):.4f}" if values else "never found | –"
+        print(f"| {name} | {shown} |")
     return 0
 
 
