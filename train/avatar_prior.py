@@ -23,11 +23,11 @@ import hashlib
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ from avatar.warp import prior as warp
 from avatar.warp.prior import GeometricPrior, Prior
 from pose.keypoints import Keypoints
 
+T = TypeVar("T")
 CHUNK = 16  # frames rendered and encoded at a time: 50 MB of pictures at 512²
 
 
@@ -73,6 +74,20 @@ def usable_references(clip: Clip) -> NDArray[np.integer]:
     """Frames that can be the photo: those with the shoulders in view, all where there is none."""
     seen = np.flatnonzero(clip.confidence[:, 5:7].min(1) >= conditions.KNOWN)
     return seen if len(seen) else np.arange(len(clip))
+
+
+def spread_references(clip: Clip, count: int) -> NDArray[np.integer]:
+    """At most `count` of the `usable_references`, evenly spread."""
+    usable = usable_references(clip)
+    return usable[np.unique(np.linspace(0, len(usable) - 1, count).round().astype(int))]
+
+
+def code_digest() -> Any:
+    """hashlib's digest of the prior's own code, to name what depends on it."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(warp.__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest
 
 
 def weights_name(model: torch.nn.Module) -> str:
@@ -119,9 +134,7 @@ class PriorCache:
     """
 
     def __init__(self, folder: str | Path, vae: torch.nn.Module | None, references: int, still: bool = False) -> None:
-        digest = hashlib.sha256()
-        for source in sorted(Path(warp.__file__).parent.glob("*.py")):
-            digest.update(source.read_bytes())
+        digest = code_digest()
         self.pictures, self.count = Path(folder) / "pictures" / digest.hexdigest()[:16], references
         self.mouths = (False, True) if still else (False,)
         self.still_code = f"{zlib.crc32(Path(still_mouths.__file__).read_bytes()):08x}"
@@ -131,8 +144,7 @@ class PriorCache:
 
     def references(self, clip: Clip) -> NDArray[np.integer]:
         """The photos of a clip, evenly spread over the frames that can be one."""
-        usable = usable_references(clip)
-        return usable[np.unique(np.linspace(0, len(usable) - 1, self.count).round().astype(int))]
+        return spread_references(clip, self.count)
 
     def path(self, clip: Clip, reference: int | None, still: bool = False, pictures: bool = False) -> Path:
         """File of the prior from a photo; None: of the clip itself."""
@@ -170,7 +182,7 @@ class PriorCache:
 
         Of several processes each begins with its own share and then helps with whatever the others have not done.
         """
-        for clip in _in_turn(clips, process, processes):
+        for clip in (read() for read in in_turn(clips, process, processes)):
             for reference, still in product(self.references(clip).tolist(), self.mouths):
                 if not self.path(clip, reference, still).exists():
                     self._encode(clip, reference, still, vae, device)
@@ -178,12 +190,12 @@ class PriorCache:
             if clip.latents is None and not own.exists():
                 frames = torch.from_numpy(clip.frames().copy()).permute(0, 3, 1, 2)
                 parts = [latents.encode(vae, part / 255, device).cpu().half() for part in frames.split(CHUNK)]
-                _save({"latents": torch.cat(parts)}, own)
+                save_whole({"latents": torch.cat(parts)}, own)
             yield clip.key
 
     def make_pictures(self, clips: list[Any], process: int = 0, processes: int = 1) -> Iterator[str]:
         """`fill`'s first step alone."""
-        for clip in _in_turn(clips, process, processes):
+        for clip in (read() for read in in_turn(clips, process, processes)):
             for reference, still in product(self.references(clip).tolist(), self.mouths):
                 self._make(clip, reference, still)
             yield clip.key
@@ -196,28 +208,36 @@ class PriorCache:
             places = range(0, len(clip), CHUNK)
             parts = [photo.render(keypoints[slice(start, start + CHUNK)]) for start in places]
             prior = Prior(torch.cat([part.frames for part in parts]), torch.cat([part.confidence for part in parts]))
-            _save({name: torch.from_numpy(video.copy()) for name, video in packed(prior).items()}, path)
+            save_whole({name: torch.from_numpy(video.copy()) for name, video in packed(prior).items()}, path)
         return path
 
     def _encode(self, clip: Clip, reference: int, still: bool, vae: Any, device: torch.device) -> None:
         prior = unpacked(load_file(self._make(clip, reference, still)), clip.size)
         kept = [latents.encode(vae, part, device).cpu().half() for part in prior.frames.split(CHUNK)]
         doubt = latents.doubt(prior.confidence, vae).half()
-        _save({"latents": torch.cat(kept), "doubt": doubt}, self.path(clip, reference, still))
+        save_whole({"latents": torch.cat(kept), "doubt": doubt}, self.path(clip, reference, still))
 
 
-def _in_turn(clips: list[Any], process: int, processes: int) -> Iterator[Clip]:
-    """All clips, a process's own share first."""
+def in_turn(items: Sequence[T], process: int, processes: int) -> Iterator[T]:
+    """All items: a process's own share first, then what may be left of the others'."""
     for k in range(processes):
-        for index in range((process + k) % processes, len(clips), processes):
-            yield clips[index]()
+        yield from items[(process + k) % processes :: processes]
 
 
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
+def save_whole(tensors: dict[str, Tensor], path: Path) -> None:
+    """A safetensors file that is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
     part.replace(path)
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """`K/N`, process K of N."""
+    parts = text.split("/")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts) or int(parts[0]) >= int(parts[1]):
+        raise ValueError(f"--part must be K/N with K below N, as 0/2; got {text!r}")
+    return int(parts[0]), int(parts[1])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -229,9 +249,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--part", default="0/1", help="this process of so many, K/N")
     args = parser.parse_args(argv)
     try:
-        number, count = (int(x) for x in args.part.split("/"))
-        if not 0 <= number < count or args.photos < 1:
-            raise ValueError(f"--part must be K/N with K below N, --photos at least 1; got {args.part}, {args.photos}")
+        number, count = parse_part(args.part)
+        if args.photos < 1:
+            raise ValueError(f"--photos must be at least 1, got {args.photos}")
         folders = [ShardFolder(folder) for folder in args.data]
         clips = [partial(f.clip, k) for f in folders for k, row in enumerate(f.rows) if "repair" not in row.meta]
         cache = PriorCache(args.folder or args.data[0] / "prior", None, args.photos, args.still)

@@ -13,8 +13,6 @@ Letters: N samples of a clip, H W picture size, h w the network's.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -22,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,17 +27,15 @@ from avatar import layer_choice
 from avatar.data.clips import Clip
 from avatar.data.shards import ShardFolder
 from avatar.layer_choice import Candidates, candidates, working_size
-from avatar.warp import prior as warp
-from train.avatar_prior import photo_prior, usable_references
+from train.avatar_prior import code_digest, in_turn, parse_part, photo_prior, save_whole, spread_references
 
 TOGETHER = 4  # frames rendered at a time
 
 
 def code() -> str:
     """Eight letters that stand for everything a sample depends on beside its clip."""
-    digest = hashlib.sha256()
-    for source in (*sorted(Path(warp.__file__).parent.glob("*.py")), Path(layer_choice.__file__)):
-        digest.update(source.read_bytes())
+    digest = code_digest()
+    digest.update(Path(layer_choice.__file__).read_bytes())
     return digest.hexdigest()[:8]
 
 
@@ -49,10 +44,8 @@ def clip_samples(clip: Clip, photos: int, frames: int) -> Iterator[dict[str, Ten
     if "repair" in clip.meta:
         work = [(k, np.array([0])) for k in range(1, int(clip.meta["repair"]) + 1)]
     else:
-        usable = usable_references(clip)
-        chosen = usable[np.unique(np.linspace(0, len(usable) - 1, photos).round().astype(int))]
         work = []
-        for number, reference in enumerate(chosen.tolist()):
+        for number, reference in enumerate(spread_references(clip, photos).tolist()):
             step = len(clip) / frames
             places = np.arange(frames) * step + number * step / photos
             work.append((reference, np.setdiff1d(places.round().astype(int) % len(clip), [reference])))
@@ -77,18 +70,14 @@ def make(out: Path, folders: list[Path], photos: int, frames: int, number: int, 
     """Make what is missing; yields the name of each file as it is ready."""
     recipe = code()
     jobs = [(f, shards, index) for f in folders for shards in [ShardFolder(f)] for index in range(len(shards.rows))]
-    for turn in range(count):  # a process's own share first, then what the others have not done
-        for folder, shards, index in jobs[(number + turn) % count :: count]:
-            clip = shards.clip(index)
-            path = out / clip.split / f"{folder.name}_{clip.key}_{recipe}.safetensors"
-            if path.exists() or (clip.matte_video is None and "repair" not in clip.meta):
-                continue
-            parts = list(clip_samples(clip, photos, frames))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-            save_file({name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}, unfinished)
-            unfinished.replace(path)
-            yield path.name
+    for folder, shards, index in in_turn(jobs, number, count):
+        clip = shards.clip(index)
+        path = out / clip.split / f"{folder.name}_{clip.key}_{recipe}.safetensors"
+        if path.exists() or (clip.matte_video is None and "repair" not in clip.meta):
+            continue
+        parts = list(clip_samples(clip, photos, frames))
+        save_whole({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, path)
+        yield path.name
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -100,12 +89,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--part", default="0/1", help="this process of so many, K/N")
     args = parser.parse_args(argv)
     try:
-        number, count = (int(x) for x in args.part.split("/"))
-        if not 0 <= number < count or min(args.photos, args.frames) < 1:
-            raise ValueError(
-                f"--part must be K/N with K below N, --photos and --frames at least 1; got {args.part}, "
-                f"{args.photos}, {args.frames}"
-            )
+        number, count = parse_part(args.part)
+        if min(args.photos, args.frames) < 1:
+            raise ValueError(f"--photos and --frames must be at least 1, got {args.photos} and {args.frames}")
         for done, name in enumerate(make(args.out, args.data, args.photos, args.frames, number, count), 1):
             print(f"{done}: {name}", flush=True)
     except ValueError as error:

@@ -32,9 +32,8 @@ TURN = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # MakeHum
 SENSOR_MM = 24.0  # any value gives the same picture
 # Apparent size of the lights, radians: shadows get soft and eyes a highlight that is seen. Chosen by hand.
 ANGLES = {"key": 0.4, "fill": 1.2, "rim": 0.6, "rim2": 0.6}
-MIRRORED = np.array(
-    [0.0, 0.1, 0.75]
-)  # what is added to the way to the key light for the eyes' highlight, as in shaders
+# What is added to the way to the key light for the eyes' highlight, as in shaders.
+MIRRORED = np.array([0.0, 0.1, 0.75])
 REACH = 5  # pixels across from which a pixel at the border takes its colour
 INSTALL = "install it with `pip install bpy==5.0.1` under Python 3.11, or leave --cycles out"
 
