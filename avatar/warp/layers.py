@@ -14,6 +14,7 @@ import numpy as np
 
 from avatar.warp.body import Arm, Array, Body, hand_distance, segment_distance
 from avatar.warp.fill import fill_limb, fill_texture
+from avatar.warp.hair import stray_hair
 from avatar.warp.laplace import smoothstep
 from avatar.warp.mesh import Mesh, grid_cells
 from avatar.warp.parts import FORE, TRUNK, UPPER, Parts
@@ -62,15 +63,16 @@ class Layers:
 
 def cut_layers(image: np.ndarray, matte: Array, body: Body, parts: Parts) -> Layers:
     """All layers of the photo; `image` uint8 (H, W, 3), `matte` refined."""
+    hair = stray_hair(image, matte, body)
     photo = image.astype(np.float32) / 255
     unit = body.unit
     weights = {side: arm_weights(arm, parts, body) for side, arm in body.arms.items()}
     far_to_near = sorted(body.arms, key=lambda side: -body.arms[side].depth)
 
     # 1. background: the photo, and a guess where the person stands and a rim around (hair, shadow, soft edge)
-    clear = _rim(matte, body) == 0
+    clear = (_rim(matte, body) | cv2.dilate((hair > 0).astype(np.uint8), np.ones((5, 5), np.uint8))) == 0
     guess = fill_texture(photo, clear, ~clear)
-    background = np.where((matte > 0)[..., None], guess, photo)
+    background = np.where((np.maximum(matte, hair) > 0)[..., None], guess, photo)
     halo = guess - background
     is_open = cv2.GaussianBlur(clear.astype(np.float32), (0, 0), 2) * clear
 
@@ -78,6 +80,7 @@ def cut_layers(image: np.ndarray, matte: Array, body: Body, parts: Parts) -> Lay
     cover = {side: _arm_coverage(arm, matte, parts, weights[side], body) for side, arm in body.arms.items()}
     below = background
     trunk_alpha, trunk_known = _trunk_coverage(matte, parts, weights, cover, body)
+    trunk_alpha = np.maximum(trunk_alpha, np.where(hair > 0, np.maximum(hair, _least_coverage(photo, background)), 0))
     cloth = (parts.labels == TRUNK) & (matte > 0.9)
     if body.has_shoulders:
         cloth[: max(int(body.neck[1] + 0.08 * unit), 0)] = False  # no skin of neck and face
@@ -165,6 +168,13 @@ def _pack(colour: Array, alpha: Array, confidence: Array) -> Array:
     return np.ascontiguousarray(
         np.concatenate([colour.transpose(2, 0, 1), alpha[None], (alpha * confidence)[None]]), dtype=np.float32
     )
+
+
+def _least_coverage(photo: Array, below: Array) -> Array:
+    """Coverage (H, W) from which some colour in [0, 1] over what lies below gives the photo."""
+    lighter = (photo - below) / np.maximum(1 - below, 1e-3)
+    darker = (below - photo) / np.maximum(below, 1e-3)
+    return np.clip(np.maximum(lighter, darker).max(-1), 0, 1)
 
 
 def _texture(photo: Array, below: Array, alpha: Array, known: Array, guess: Array) -> tuple[Array, Array]:

@@ -37,6 +37,7 @@ DECIMETRE = 0.1  # metres
 WIDEST = 1.35  # by which a camera may step back for the hands
 EDGE = 0.02  # of the picture that stays free beside them
 # How people stand: the most that a joint is turned, radians about x, y, z.
+INWARD = 0.4  # share of `arm_turns` by which shoulders are turned inward: further, arms would sink into the body
 STANCE = {"Spine1": (0.06, 0.10, 0.03), "Head": (0.06, 0.12, 0.06), "Neck": (0.04, 0.04, 0.02)}
 
 
@@ -52,6 +53,9 @@ class PeopleConfig:
     cycles_samples: int = 4  # of light a pixel, denoised; 8 take up to twice as long
     oversample: float = 2.0  # pictures are drawn so much larger and averaged; 1.5 takes three quarters of the time
     liveliness: tuple[float, float] = (0.75, 1.25)  # of the gestures, see pose.prosody
+    # Radians by which shoulders, elbows and wrists of single frames are turned beside the motion: frames are then
+    # pictures of people with arms anywhere, and no motion any more.
+    arm_turns: tuple[float, float, float] = (0.0, 0.0, 0.0)
     val_every: int = 8  # one person of so many validates; 0 for none
     context_s: float = 2.0  # of sound beside a clip, for speech networks
     identity_side: int = 128  # of face and hand crops; 0 for none
@@ -78,6 +82,8 @@ class PeopleConfig:
         low, high = self.liveliness
         if not 0 <= low <= high <= 1.5:
             raise ValueError(f"liveliness must rise within 0 to 1.5, got {low}, {high}")
+        if not all(0 <= most <= np.pi for most in self.arm_turns):
+            raise ValueError(f"arm_turns must be from 0 to 3.14, got {self.arm_turns}")
 
 
 @lru_cache(maxsize=1)
@@ -183,6 +189,24 @@ def move(waveform: FloatArray, start: int, frames: int, random: np.random.Genera
         index = motion.skeleton.index(joint)
         turn = axis_angle_to_matrix(random.uniform(-1, 1, 3) * most).astype(np.float32)
         rotations[:, index] = turn @ rotations[:, index]
+    motion = replace(motion, rotations=rotations)
+    return with_turned_arms(motion, config.arm_turns, random) if any(config.arm_turns) else motion
+
+
+def with_turned_arms(motion: Motion, most: tuple[float, float, float], random: np.random.Generator) -> Motion:
+    """Motion whose shoulders, elbows and wrists are turned in the plane of the picture by up to `most` radians, each
+    frame otherwise; shoulders inward by no more than INWARD of that."""
+    far = random.uniform(0, 1, (len(motion), 1, 1))
+    turns = far * random.uniform(-1, 1, (len(motion), 2, 3)) * most
+    turns[..., 0] = np.maximum(turns[..., 0], -INWARD * most[0])
+    skeleton, rotations = motion.skeleton, motion.rotations.copy()
+    for joint, angles in zip(("Arm", "ForeArm", "Hand"), np.moveaxis(turns, 2, 0), strict=True):
+        world = skeleton.global_rotations(rotations)
+        for name, angle in (("Left" + joint, angles[:, 0]), ("Right" + joint, -angles[:, 1])):
+            here = skeleton.index(name)
+            turn = axis_angle_to_matrix(angle[:, None] * np.array([0.0, 0.0, 1.0]))  # positive: outward and up
+            above = world[:, skeleton.parents[here]]
+            rotations[:, here] = np.swapaxes(above, -1, -2) @ turn @ world[:, here]
     return replace(motion, rotations=rotations)
 
 

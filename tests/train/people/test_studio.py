@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from pose.keypoints import COUNT, HANDS, LIPS_INNER_LOWER, LIPS_INNER_UPPER
+from pose.motion import Motion
+from pose.skeleton import Skeleton
 from train.people.backdrops import draw_backdrop
 from train.people.face_mesh import SURFACE, attachments, mirrored, nearest_on
 from train.people.looks import draw_look, linear
-from train.people.performance import PeopleConfig, cut_speech, split_of, with_hands
+from train.people.performance import PeopleConfig, cut_speech, split_of, with_hands, with_turned_arms
 from train.people.raster import Camera, box_camera
 
 CAMERA = Camera((0.0, 5.0, 34.0), (0.0, 5.0, 0.0), 8.0, (64, 128))
@@ -101,6 +103,23 @@ def test_speech_is_cut_where_somebody_speaks(babble):
         cut_speech(np.zeros(0, np.float32), 50, np.random.default_rng(0))
 
 
+def test_arms_are_turned_in_the_plane_of_the_picture():
+    """Wrists swing outward and up far, inward little; depth and everything beside the arms stay."""
+    skeleton = Skeleton.home()
+    still = Motion(25.0, skeleton, skeleton.rest_rotations(200), np.zeros((200, 3), np.float32))
+    turned = with_turned_arms(still, (0.5, 0.0, 0.0), np.random.default_rng(0))
+    before, after = (skeleton.forward_kinematics(m.rotations, m.root_position)[0] for m in (still, turned))
+    for side, outward in (("Left", 1), ("Right", -1)):
+        shoulder, wrist = skeleton.index(side + "Arm"), skeleton.index(side + "Hand")
+        way = after[:, wrist] - after[:, shoulder]
+        angle = np.arctan2(way[:, 1], outward * way[:, 0])
+        assert 0.4 < angle.max() < 0.5 + 0.01 and -0.2 - 0.01 < angle.min() < -0.1
+        assert len(np.unique(angle.round(4))) > 150  # each frame otherwise
+    np.testing.assert_allclose(after[..., 2], before[..., 2], atol=1e-4)
+    head = skeleton.index("Head")
+    np.testing.assert_allclose(after[:, head], before[:, head], atol=1e-4)
+
+
 def test_settings():
     assert [split_of(n, 4) for n in range(5)] == ["train", "train", "train", "val", "train"]
     assert split_of(3, 0) == "train"
@@ -108,6 +127,8 @@ def test_settings():
         ({"people": 0}, "at least 1"),
         ({"seconds": 9.0}, "seconds must be"), ({"size": (500, 512)}, "multiples of 64"),
         ({"liveliness": (1.0, 3.0)}, "liveliness"), ({"seed": -1}, "seed"), ({"oversample": 0.5}, "oversample"),
+        ({"arm_turns": (0.2, 4.0, 0.0)}, "arm_turns"),
+        ({"arm_turns": (0.2, 4.0, 0.0)}, "arm_turns"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=said):
             PeopleConfig(**wrong)
