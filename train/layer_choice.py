@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.nn import functional
 
 from avatar.layer_choice import MIRRORED, MIRRORED_BONES
 from avatar.models.layer_chooser import CELL, LayerChooser
@@ -38,6 +39,7 @@ class SampleData:
 
     folder: str = ""  # of train/layer_samples.py
     crop: int = 192  # side, in pixels of the samples; they are about 256²
+    zoom: float = 1.25  # ours: crops are up to so much nearer or farther
     gain: tuple[float, float] = (0.6, 1.3)  # ours: of each colour, which also change places: the people are few
     offset: float = 0.1  # ours: largest, of each colour
 
@@ -46,6 +48,8 @@ class SampleData:
             raise ValueError("data.folder is not set; pass data.folder=SAMPLES, written by train/layer_samples.py")
         if self.crop < COARSEST or self.crop % COARSEST:
             raise ValueError(f"data.crop must be a multiple of {COARSEST}, got {self.crop}")
+        if not 1 <= self.zoom <= 2:
+            raise ValueError(f"data.zoom must be from 1 (none) to 2, got {self.zoom:g}")
 
 
 @dataclass(frozen=True)
@@ -98,14 +102,16 @@ class LayerSamples:
         return item if self.whole else self._recoloured(item, generator)
 
     def _cropped(self, item: dict[str, Tensor], generator: np.random.Generator) -> dict[str, Tensor]:
-        side = self.data.crop
         height, width = item["truth"].shape[-2:]
+        wanted = self.data.crop * self.data.zoom ** generator.uniform(-1, 1)
+        side = min(round(wanted / CELL) * CELL, height, width)
         y, x = (int(generator.integers(0, max(full - side, 0) // CELL + 1)) for full in (height, width))
         mirrored = generator.random() < 0.5
         found = {}
         for name, part in item.items():
             cell = 1 if name == "bones" else CELL
             part = part[..., y * cell : y * cell + side * cell // CELL, x * cell : x * cell + side * cell // CELL]
+            part = _resized(part, self.data.crop // (1 if cell == CELL else CELL))
             found[name] = part.flip(-1) if mirrored else part
         if mirrored:
             order = torch.tensor(MIRRORED)
@@ -121,6 +127,15 @@ class LayerSamples:
         for name in ("colours", "truth"):
             item[name] = item[name][..., order, :, :] * gain + offset
         return item
+
+
+def _resized(x: Tensor, side: int) -> Tensor:
+    """Bytes (..., h, w) at side x side."""
+    if x.shape[-2:] == (side, side):
+        return x
+    flat = x.reshape(1, -1, *x.shape[-2:]).float()
+    made = functional.interpolate(flat, (side, side), mode="bilinear", antialias=True)
+    return made.round().clamp(0, 255).byte().reshape(*x.shape[:-2], side, side)
 
 
 class LayerChoiceTask(Task):

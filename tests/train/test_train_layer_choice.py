@@ -74,7 +74,7 @@ def test_crops_belong_together_also_when_mirrored(tmp_path):
     }  # fmt: skip
     (tmp_path / "train").mkdir()
     save_file({k: v[None].byte().contiguous() for k, v in told.items()}, tmp_path / "train" / "told.safetensors")
-    data = LayerSamples(SampleData(str(tmp_path), crop=64, gain=(1.0, 1.0), offset=0.0), "train")
+    data = LayerSamples(SampleData(str(tmp_path), crop=64, zoom=1.0, gain=(1.0, 1.0), offset=0.0), "train")
     seen = set()
     for seed in range(12):
         item = {name: (part * 255).round() for name, part in data.draw(0, np.random.default_rng(seed)).items()}
@@ -90,6 +90,27 @@ def test_crops_belong_together_also_when_mirrored(tmp_path):
         assert torch.equal(item["bones"], (at + order).expand(9, 32, 32))
         seen.add((mirrored, y, x))
     assert len(seen) > 6 and {mirrored for mirrored, _, _ in seen} == {False, True}
+
+
+def test_crops_come_nearer_and_farther_together(tmp_path):
+    """With a ramp from left to right in everything: its slope tells the zoom, and is the same in all parts."""
+    ramp = (2 * torch.arange(96)).expand(96, 96).byte()
+    told = {
+        "colours": ramp.expand(7, 3, 96, 96), "truth": ramp.expand(3, 96, 96), "coverage": ramp.expand(6, 96, 96),
+        "sure": ramp.expand(6, 96, 96), "doubt": ramp[None], "bones": ramp[::2, ::2].expand(9, 48, 48),
+    }  # fmt: skip
+    (tmp_path / "train").mkdir()
+    save_file({name: part[None].contiguous() for name, part in told.items()}, tmp_path / "train" / "told.safetensors")
+    data = LayerSamples(SampleData(str(tmp_path), crop=64, zoom=1.5, gain=(1.0, 1.0), offset=0.0), "train")
+    slopes = []
+    for seed in range(12):
+        item = data.draw(0, np.random.default_rng(seed))
+        wide = {name: float((part[..., 0, -4] - part[..., 0, 3]).abs().max()) * 255 for name, part in item.items()}
+        whole = [value for name, value in wide.items() if name != "bones"]
+        assert max(whole) - min(whole) < 1
+        assert wide["bones"] * 57 / 25 == pytest.approx(2 * whole[0], abs=6)
+        slopes.append(whole[0] / 57 / 2)
+    assert min(slopes) < 0.8 and 1.2 < max(slopes) < 1.52
 
 
 def test_it_learns_which_layer_is_right_and_goes_on(tmp_path, capsys):
