@@ -34,6 +34,16 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/run_time.py
 
 # Everything that ships, trained again from folders of photos, videos and speech: docs/weights.md. Hours; it resumes.
+# How much of everything; LESS is put behind the settings of all trainers, for a short trial of the whole chain.
+HOURS ?= 4
+SPEAKERS ?= 24
+SPEAKERS_25 ?= 8
+PEOPLE ?= 32
+POSED ?= 240
+VARIANTS ?= 12
+COPIES ?= 3
+LESS ?=
+
 W := out/weights
 SPACE := $(subst ,, )
 COMMA := ,
@@ -44,39 +54,41 @@ weights: $(STAMP)
 	@test -n "$(PHOTOS)" -a -n "$(VIDEOS)" -a -n "$(SPEECH)" -a -n "$(HUMANS)" || \
 		{ echo "give folders: make weights PHOTOS=… VIDEOS=… SPEECH=… HUMANS=… HELD_OUT=\"name name\" (docs/weights.md)"; exit 2; }
 	$(BIN)/python train/autoencoder.py configs/autoencoder.yaml data.folders=[$(PHOTOS),$(VIDEOS)] \
-		data.held_out=$(NAMES) loop.output=$(W)/autoencoder_begin
+		data.held_out=$(NAMES) loop.output=$(W)/autoencoder_begin $(LESS)
 	$(BIN)/python train/autoencoder.py configs/autoencoder.yaml data.folders=[$(PHOTOS),$(VIDEOS)] \
 		data.held_out=$(NAMES) start=$(W)/autoencoder_begin/best loop.output=$(W)/autoencoder \
-		loop.steps=26000 loop.learning_rate=1.2e-3 squares=15 data.swaps=0.1
-	test -f $(W)/speech/corpus.json || $(BIN)/python train/speech_corpus.py train/speech_sentences.txt $(W)/speech --hours 4
-	$(BIN)/python train/audio_encoder.py configs/audio_encoder.yaml data.folders=[$(W)/speech] loop.output=$(W)/audio
+		loop.steps=26000 loop.learning_rate=1.2e-3 squares=15 data.swaps=0.1 $(LESS)
+	test -f $(W)/speech/corpus.json || $(BIN)/python train/speech_corpus.py train/speech_sentences.txt $(W)/speech --hours $(HOURS)
+	$(BIN)/python train/audio_encoder.py configs/audio_encoder.yaml data.folders=[$(W)/speech] loop.output=$(W)/audio $(LESS)
 	$(BIN)/python train/speech_labels.py $(W)/audio/best $(W)/people_speech $(SPEECH)
 	$(BIN)/python train/audio_encoder.py configs/audio_encoder.yaml preset=people start=$(W)/audio/best \
-		data.folders=[$(W)/speech,$(W)/people_speech] loop.output=$(W)/audio_people
-	$(BIN)/python train/procedural.py $(SPEECH) $(W)/gestures --speakers 24
+		data.folders=[$(W)/speech,$(W)/people_speech] loop.output=$(W)/audio_people $(LESS)
+	$(BIN)/python train/procedural.py $(SPEECH) $(W)/gestures --speakers $(SPEAKERS)
 	$(BIN)/python train/fgd.py configs/fgd.yaml data.folder=$(W)/gestures label=rhetor-procedural loop.steps=3000 \
-		loop.output=$(W)/fgd
-	$(BIN)/python train/procedural.py $(SPEECH) $(W)/gestures_25 --speakers 8 --fps 25
-	$(BIN)/python train/gesture.py configs/gesture_default.yaml data.folder=$(W)/gestures_25 loop.output=$(W)/gesture
+		loop.output=$(W)/fgd $(LESS)
+	$(BIN)/python train/procedural.py $(SPEECH) $(W)/gestures_25 --speakers $(SPEAKERS_25) --fps 25
+	$(BIN)/python train/gesture.py configs/gesture_default.yaml data.folder=$(W)/gestures_25 loop.output=$(W)/gesture $(LESS)
 	$(BIN)/python train/save_small.py $(W)/gesture/best $(W)/gesture_default
-	$(BIN)/python train/render.py $(HUMANS) $(W)/people --people 32 --seconds 2 --speech $(SPEECH) --seed 1 \
+	$(BIN)/python train/render.py $(HUMANS) $(W)/people --people $(PEOPLE) --seconds 2 --speech $(SPEECH) --seed 1 \
 		audio=configs/model_default.yaml
+	$(BIN)/python train/render.py $(HUMANS) $(W)/posed --people $(POSED) --seconds 1 --speech $(SPEECH) --seed 2 \
+		"arm_turns=[0.6,0.7,0.4]" audio=null identity_side=0 oversample=1.5
 	$(BIN)/python train/prepare.py $(VIDEOS) $(W)/videos vae=null split.val_names=$(NAMES)
-	$(BIN)/python train/repair.py $(PHOTOS) $(W)/repair --variants 12 --copies 3 --vae $(W)/autoencoder/best \
+	$(BIN)/python train/repair.py $(PHOTOS) $(W)/repair --variants $(VARIANTS) --copies $(COPIES) --vae $(W)/autoencoder/best \
 		--held-out $(HELD_OUT)
-	$(BIN)/python -m train.layer_samples $(W)/layers $(W)/repair $(W)/people $(W)/videos
-	$(BIN)/python train/layer_choice.py configs/layer_choice.yaml data.folder=$(W)/layers loop.output=$(W)/layer_choice
+	$(BIN)/python -m train.layer_samples $(W)/layers $(W)/repair $(W)/people $(W)/posed $(W)/videos
+	$(BIN)/python train/layer_choice.py configs/layer_choice.yaml data.folder=$(W)/layers loop.output=$(W)/layer_choice $(LESS)
 	$(BIN)/python train/save_small.py $(W)/layer_choice/best $(W)/layers_small
 	$(BIN)/python benchmarks/default_video.py $(W)/layers_small --repair $(W)/repair --clips $(W)/videos \
 		--out $(W)/report_layers
 	$(BIN)/python -m train.avatar_prior $(W)/people $(W)/videos --photos 2 --folder $(W)/prior
 	$(BIN)/python train/avatar.py configs/avatar_stage1.yaml $(VIDEO) train=[basic] conditions.drop_reference=1 \
 		"conditions.kinds={none: 1}" loop.batch_size=12 vae=$(W)/autoencoder/best \
-		loop.output=$(W)/avatar_begin loop.steps=4000
+		loop.output=$(W)/avatar_begin loop.steps=4000 $(LESS)
 	$(BIN)/python train/avatar.py configs/avatar_stage1.yaml $(VIDEO) model=$(W)/avatar_begin/best reference_start=unet \
-		loop.output=$(W)/avatar_stage1 loop.steps=4000 loop.learning_rate=4e-3
+		loop.output=$(W)/avatar_stage1 loop.steps=4000 loop.learning_rate=4e-3 $(LESS)
 	$(BIN)/python train/avatar.py configs/avatar_stage2.yaml $(VIDEO) model=$(W)/avatar_stage1/best \
-		loop.output=$(W)/avatar_stage2 loop.steps=4000
+		loop.output=$(W)/avatar_stage2 loop.steps=4000 $(LESS)
 	$(BIN)/python benchmarks/default_video.py $(W)/avatar_stage2/best --repair $(W)/repair --clips $(W)/videos --out $(W)/report
 
 clean:

@@ -1,6 +1,6 @@
 """The prior with its layers chosen anew where it is in doubt: candidates for `LayerChooser`, and their blend.
 
-    out = prior + doubt * sum over layers of share * (layer - prior)
+    out = prior + min(doubt / WHOLE_DOUBT, 1) * sum over layers of share * (layer - prior)
 
 Letters: F frames, L layers (`LAYERS`), H W picture size, h w size the network works at, S maps of bones.
 """
@@ -38,8 +38,12 @@ ARMS = ((5, 7), (7, 9), (6, 8), (8, 10))
 ARM_REACH, HAND_REACH, TRUNK_REACH = 0.15, 0.1, 0.2
 MIRRORED_BONES = (2, 3, 0, 1, 5, 4, 6, 7, 8)
 BONE_MAPS = len(MIRRORED_BONES)
+REACH = 6  # pixels of h w by which a layer may be seen beyond its own edge: farther off its colours mean nothing
+HAND_MAPS = slice(4, 6)  # of the maps of bones
+HAND_SPARED = (0.4, 0.7)  # nearness from which hands begin to be spared, and are; ours
 View: TypeAlias = tuple[slice, slice, slice, slice]
 WHOLE: View = (slice(None),) * 4
+WHOLE_DOUBT = 0.5  # of the prior, from which a choice counts whole: half of a sleeve over a wall is a ghost; ours
 CHUNK = 4  # frames a thread handles at once: 150 MB of layers at 512²
 
 
@@ -147,7 +151,7 @@ def full_colours(piece: Piece, continued: Tensor, view: View = WHOLE) -> Tensor:
 def blended(prior: Prior, pieces: Sequence[Piece], shares: Tensor, colours: Tensor) -> Tensor:
     """Frames (F, 3, H, W) with each layer's share (F, L, h, w) in place of the prior, as far as that is in doubt;
     `colours` are the candidates'."""
-    doubt = 1 - prior.confidence
+    doubt = ((1 - prior.confidence) / WHOLE_DOUBT).clamp(max=1)
     change = torch.zeros_like(prior.frames)
     for piece in pieces:
         place = LAYERS.index(piece.name)
@@ -161,6 +165,16 @@ def blended(prior: Prior, pieces: Sequence[Piece], shares: Tensor, colours: Tens
         layer = full_colours(piece, colours[:, 1 + place], view)
         change[view].addcmul_(share[view], layer - prior.frames[view])
     return (prior.frames + change).clamp(0, 1)
+
+
+def held_back(shares: Tensor, seen: Candidates) -> Tensor:
+    """Shares (F, L, h, w) that end REACH beyond a layer's edge, and are smaller on hands: there is no other layer
+    that shows fingers, and half of one blurs them."""
+    near = functional.interpolate(seen.bones[:, HAND_MAPS].amax(1, keepdim=True), shares.shape[2:], mode="bilinear")
+    low, high = HAND_SPARED
+    within = functional.max_pool2d(seen.coverage, 2 * REACH + 1, 1, REACH)
+    within = functional.avg_pool2d(within, 3, 1, 1, count_include_pad=False)  # no hard end
+    return shares * within * (1 - ((near - low) / (high - low)).clamp(0, 1))
 
 
 class ChosenPrior:
@@ -187,5 +201,5 @@ class ChosenPrior:
     def _render(self, keypoints: Keypoints) -> Prior:
         prior, pieces = self.prior.render_layers(keypoints)
         seen = candidates(prior, pieces, keypoints)
-        shares = self.chooser.shares(self.chooser(*seen))
+        shares = held_back(self.chooser.shares(self.chooser(*seen)), seen)
         return Prior(blended(prior, pieces, shares, seen.colours), prior.confidence)

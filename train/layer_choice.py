@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avatar.layer_choice import MIRRORED, MIRRORED_BONES
+from avatar.layer_choice import MIRRORED, MIRRORED_BONES, WHOLE_DOUBT
 from avatar.models.layer_chooser import CELL, LayerChooser
 from train.config import LoopConfig
 from train.loop import Task, command, say, train
@@ -162,7 +162,8 @@ class LayerChoiceTask(Task):
         loss = ((said - advantage).square() * weight).mean(1).sum() / weight.sum().clamp(min=1)
         with torch.no_grad():
             shares = self.chooser.shares(said)[:, :, None]
-            chosen = colours[:, 0] + (shares * (colours[:, 1:] - colours[:, :1])).sum(1) * doubt
+            chosen = colours[:, 0] + (shares * (colours[:, 1:] - colours[:, :1])).sum(1)
+            chosen = torch.lerp(colours[:, 0], chosen, (doubt / WHOLE_DOUBT).clamp(max=1))
             unsure = doubt[:, 0] > 1 - UNSURE
             after = ((chosen - truth).abs().mean(1) * unsure).sum()
             before = (error[:, 0] * unsure).sum()

@@ -6,16 +6,22 @@ import numpy as np
 import pytest
 import torch
 from drawn_figure import driven, figure
+from scipy.ndimage import distance_transform_edt
+from torch.nn import functional
 
 from avatar.build import load_pipeline, load_video_model
 from avatar.layer_choice import (
+    HAND_MAPS,
+    HAND_SPARED,
     LAYERS,
     MIRRORED,
     MIRRORED_BONES,
+    REACH,
     ChosenPrior,
     bone_maps,
     candidates,
     full_colours,
+    held_back,
     working_size,
 )
 from avatar.models.layer_chooser import LayerChooser
@@ -120,8 +126,25 @@ def test_only_what_is_in_doubt_changes(moved):
     sure, lost = plain.confidence == 1, plain.confidence == 0
     assert torch.equal(chosen.frames[0], plain.frames[0])  # at rest nothing is in doubt
     assert ((chosen.frames - plain.frames).abs() * sure).max() == 0
+    hands = functional.interpolate(bone_maps(keypoints, (128, 128))[:, HAND_MAPS].amax(1, keepdim=True), (256, 256))
+    lost &= hands < HAND_SPARED[0] - 0.05
     assert lost.sum() > 100
     assert ((chosen.frames - pieces[0].colour).abs() * lost).max() < 0.02
+    held = (plain.confidence < 0.9) & (hands > HAND_SPARED[1] + 0.05)
+    assert held.sum() > 20 and ((chosen.frames - plain.frames).abs() * held).max() < 0.03
+
+
+def test_a_layer_is_not_shown_far_from_itself(moved):
+    prior, keypoints = moved
+    seen = candidates(*prior.render_layers(keypoints), keypoints)
+    everywhere = torch.ones_like(seen.coverage)
+    held = held_back(everywhere, replace(seen, bones=torch.zeros_like(seen.bones)))
+    for layer in range(1, len(LAYERS)):
+        covered = seen.coverage[0, layer] > 0.99
+        away = torch.from_numpy(distance_transform_edt(seen.coverage[0, layer].numpy() == 0))
+        assert held[0, layer][covered].min() > 0.98
+        assert held[0, layer][away > 2 * REACH + 2].max() == 0
+        assert held[0, layer][(away > 0) & (away < REACH - 2)].mean() > 0
 
 
 def test_a_frame_does_not_depend_on_those_beside_it(moved):
