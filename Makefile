@@ -36,6 +36,7 @@ bench: $(STAMP)
 # Everything that ships, trained again from folders of photos, videos and speech: docs/weights.md. Hours; it resumes.
 # How much of everything; LESS is put behind the settings of all trainers, for a short trial of the whole chain.
 HOURS ?= 4
+PROGRAMS ?= espeak,flite
 SPEAKERS ?= 24
 SPEAKERS_25 ?= 8
 PEOPLE ?= 32
@@ -58,7 +59,7 @@ weights: $(STAMP)
 	$(BIN)/python train/autoencoder.py configs/autoencoder.yaml data.folders=[$(PHOTOS),$(VIDEOS)] \
 		data.held_out=$(NAMES) start=$(W)/autoencoder_begin/best loop.output=$(W)/autoencoder \
 		loop.steps=26000 loop.learning_rate=1.2e-3 squares=15 data.swaps=0.1 $(LESS)
-	test -f $(W)/speech/corpus.json || $(BIN)/python train/speech_corpus.py train/speech_sentences.txt $(W)/speech --hours $(HOURS)
+	test -f $(W)/speech/corpus.json || $(BIN)/python train/speech_corpus.py train/speech_sentences.txt $(W)/speech --hours $(HOURS) --programs $(PROGRAMS)
 	$(BIN)/python train/audio_encoder.py configs/audio_encoder.yaml data.folders=[$(W)/speech] loop.output=$(W)/audio $(LESS)
 	$(BIN)/python train/speech_labels.py $(W)/audio/best $(W)/people_speech $(SPEECH)
 	$(BIN)/python train/audio_encoder.py configs/audio_encoder.yaml preset=people start=$(W)/audio/best \

@@ -51,9 +51,10 @@ def load_pipeline(path: str | Path, dtype: torch.dtype = torch.float32) -> Avata
 
 def load_video_model(path: str | Path, dtype: torch.dtype = torch.float32) -> AvatarPipeline | LayerChooser:
     """What draws a video: a pipeline as `load_pipeline` gives it, or the layer chooser that a folder holds."""
+    path = located(str(path))
     if not holds_layer_chooser(path):
         return load_pipeline(path, dtype)
-    chooser: LayerChooser = LayerChooser.from_pretrained(str(path))  # small: in single precision everywhere
+    chooser: LayerChooser = LayerChooser.from_pretrained(path)  # small: in single precision everywhere
     return chooser.float().eval()
 
 

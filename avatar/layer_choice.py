@@ -39,8 +39,11 @@ ARM_REACH, HAND_REACH, TRUNK_REACH = 0.15, 0.1, 0.2
 MIRRORED_BONES = (2, 3, 0, 1, 5, 4, 6, 7, 8)
 BONE_MAPS = len(MIRRORED_BONES)
 REACH = 6  # pixels of h w by which a layer may be seen beyond its own edge: farther off its colours mean nothing
-HAND_MAPS = slice(4, 6)  # of the maps of bones
-HAND_SPARED = (0.4, 0.7)  # nearness from which hands begin to be spared, and are; ours
+HAND_MAPS, HEAD_MAP = slice(4, 6), slice(8, 9)  # of the maps of bones
+# Nearness from which hands begin to be left alone, and are (0.09 and 0.04 shoulder widths from their bones): no other
+# layer shows fingers. Nearness from which no background is shown in place of hair and neck (0.6 and 0.46 from the line
+# of nose and neck): small pictures, whose edges are doubted further in, lost the top of the head. Ours.
+HAND_SPARED, HEAD_SPARED = (0.4, 0.7), (0.05, 0.1)
 View: TypeAlias = tuple[slice, slice, slice, slice]
 WHOLE: View = (slice(None),) * 4
 WHOLE_DOUBT = 0.5  # of the prior, from which a choice counts whole: half of a sleeve over a wall is a ghost; ours
@@ -168,13 +171,18 @@ def blended(prior: Prior, pieces: Sequence[Piece], shares: Tensor, colours: Tens
 
 
 def held_back(shares: Tensor, seen: Candidates) -> Tensor:
-    """Shares (F, L, h, w) that end REACH beyond a layer's edge, and are smaller on hands: there is no other layer
-    that shows fingers, and half of one blurs them."""
-    near = functional.interpolate(seen.bones[:, HAND_MAPS].amax(1, keepdim=True), shares.shape[2:], mode="bilinear")
-    low, high = HAND_SPARED
+    """Shares (F, L, h, w) that end REACH beyond a layer's edge, leave hands alone, show no background in the head."""
+
+    def away(part: slice, spared: tuple[float, float]) -> Tensor:
+        near = functional.interpolate(seen.bones[:, part].amax(1, keepdim=True), shares.shape[2:], mode="bilinear")
+        return 1 - ((near - spared[0]) / (spared[1] - spared[0])).clamp(0, 1)
+
     within = functional.max_pool2d(seen.coverage, 2 * REACH + 1, 1, REACH)
-    within = functional.avg_pool2d(within, 3, 1, 1, count_include_pad=False)  # no hard end
-    return shares * within * (1 - ((near - low) / (high - low)).clamp(0, 1))
+    free = functional.avg_pool2d(within, 3, 1, 1, count_include_pad=False)  # no hard end
+    free = free * away(HAND_MAPS, HAND_SPARED)
+    background = LAYERS.index("background")
+    free[:, background : background + 1] *= away(HEAD_MAP, HEAD_SPARED)
+    return shares * free
 
 
 class ChosenPrior:

@@ -53,6 +53,18 @@ def test_it_changes_what_it_says_and_nothing_else(folder, tmp_path):
     assert changed.max() > 30 and 0 < (changed > 3).mean() < 0.3
 
 
+def test_what_ships_mends_a_little_and_leaves_the_head_alone(folder, tmp_path):
+    frames = {}
+    for model in ("none", "shipped:layers"):
+        assert run(folder, model, "--output", tmp_path / model) == 0
+        frames[model] = np.stack([imageio.imread(path) for path in sorted((tmp_path / model).glob("*.png"))]).astype(
+            int
+        )
+    changed = np.abs(frames["shipped:layers"] - frames["none"]).max(-1)
+    assert changed[0].max() == 0 and changed.max() > 10 and (changed > 3).mean() < 0.05
+    assert (changed[:, 32:68, 82:114] > 3).mean() < 0.002  # eyes, nose and mouth
+
+
 def test_settings_of_painting_are_refused(folder, tmp_path, capsys):
     assert run(folder, folder / "keeps", "--output", tmp_path / "x.mp4", "--steps", 2) == 2
     error = capsys.readouterr().err.strip()
