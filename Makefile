@@ -59,7 +59,8 @@ weights: $(STAMP)
 	$(BIN)/python train/autoencoder.py configs/autoencoder.yaml data.folders=[$(PHOTOS),$(VIDEOS)] \
 		data.held_out=$(NAMES) start=$(W)/autoencoder_begin/best loop.output=$(W)/autoencoder \
 		loop.steps=26000 loop.learning_rate=1.2e-3 squares=15 data.swaps=0.1 $(LESS)
-	test -f $(W)/speech/corpus.json || $(BIN)/python train/speech_corpus.py train/speech_sentences.txt $(W)/speech --hours $(HOURS) --programs $(PROGRAMS)
+	test -f $(W)/speech/corpus.json || $(BIN)/python train/speech_corpus.py train/speech_sentences.txt $(W)/speech \
+		--hours $(HOURS) --programs $(PROGRAMS)
 	$(BIN)/python train/audio_encoder.py configs/audio_encoder.yaml data.folders=[$(W)/speech] loop.output=$(W)/audio $(LESS)
 	$(BIN)/python train/speech_labels.py $(W)/audio/best $(W)/people_speech $(SPEECH)
 	$(BIN)/python train/audio_encoder.py configs/audio_encoder.yaml preset=people start=$(W)/audio/best \

@@ -1,4 +1,4 @@
-"""Stray hair: strands that stand out from the head, finer than a matte finds.
+"""Stray hair: strands that stand out from the head, finer than a matte finds, and lit rims of hair and shoulders.
 
 Left in the background they hang in the air once the head moves. They are found where they differ from a background
 that is calm enough to be foretold; before a busy one nothing is taken for hair.

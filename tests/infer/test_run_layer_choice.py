@@ -57,9 +57,8 @@ def test_what_ships_mends_a_little_and_leaves_the_head_alone(folder, tmp_path):
     frames = {}
     for model in ("none", "shipped:layers"):
         assert run(folder, model, "--output", tmp_path / model) == 0
-        frames[model] = np.stack([imageio.imread(path) for path in sorted((tmp_path / model).glob("*.png"))]).astype(
-            int
-        )
+        paths = sorted((tmp_path / model).glob("*.png"))
+        frames[model] = np.stack([imageio.imread(path) for path in paths]).astype(int)
     changed = np.abs(frames["shipped:layers"] - frames["none"]).max(-1)
     assert changed[0].max() == 0 and changed.max() > 10 and (changed > 3).mean() < 0.05
     assert (changed[:, 32:68, 82:114] > 3).mean() < 0.002  # eyes, nose and mouth

@@ -128,7 +128,6 @@ def test_settings():
         ({"seconds": 9.0}, "seconds must be"), ({"size": (500, 512)}, "multiples of 64"),
         ({"liveliness": (1.0, 3.0)}, "liveliness"), ({"seed": -1}, "seed"), ({"oversample": 0.5}, "oversample"),
         ({"arm_turns": (0.2, 4.0, 0.0)}, "arm_turns"),
-        ({"arm_turns": (0.2, 4.0, 0.0)}, "arm_turns"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=said):
             PeopleConfig(**wrong)
