@@ -3,13 +3,23 @@
 Prepared clips for tests of everything that reads or writes them: the functions of tests/prepared_clips.py as fixtures.
 """
 
-import cv2
-import prepared_clips
-import pytest
-import torch
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # NumPy's threads too, and those of the processes that tests start
+
+import cv2  # noqa: E402
+import prepared_clips  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take longest come first, for a file stays with one process and the last ones should be short."""
+    long = ("train", "infer")
+    items.sort(key=lambda item: not set(long) & set(item.path.parts))  # stable
 
 
 @pytest.fixture(scope="session")
