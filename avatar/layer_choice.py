@@ -110,7 +110,7 @@ def candidates(prior: Prior, pieces: Sequence[Piece], keypoints: Keypoints) -> C
     frames, device = len(prior), prior.frames.device
 
     def small(x: Tensor) -> Tensor:
-        return functional.interpolate(x, size, mode="area")
+        return _mean_cells(x, size)
 
     own = small(prior.frames)
     colours = own[:, None].repeat(1, 1 + len(LAYERS), 1, 1, 1)
@@ -123,6 +123,14 @@ def candidates(prior: Prior, pieces: Sequence[Piece], keypoints: Keypoints) -> C
         colours[:, 1 + place] = _continued(small(piece.colour), alpha, own)
     maps = bone_maps(keypoints, (size[0] // CELL, size[1] // CELL)).to(device)
     return Candidates(colours, coverage, sure, 1 - small(prior.confidence), maps)
+
+
+def _mean_cells(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """(F, C, H, W) as `interpolate(mode="area")` makes it, in a fourth of the time where sides are halved."""
+    if x.shape[2:] != (2 * size[0], 2 * size[1]):
+        return functional.interpolate(x, size, mode="area")
+    rows = x[:, :, ::2] + x[:, :, 1::2]
+    return (rows[..., ::2] + rows[..., 1::2]).mul_(0.25)
 
 
 def _continued(colour: Tensor, alpha: Tensor, otherwise: Tensor) -> Tensor:
@@ -142,10 +150,15 @@ def _continued(colour: Tensor, alpha: Tensor, otherwise: Tensor) -> Tensor:
     return torch.lerp(out, own, solid)
 
 
+def _enlarged(x: Tensor, size: Sequence[int]) -> Tensor:
+    """(F, C, h, w) at `size`, between pixels; with channels last it takes a third of the time."""
+    return functional.interpolate(x.contiguous(memory_format=torch.channels_last), tuple(size), mode="bilinear")
+
+
 def full_colours(piece: Piece, continued: Tensor, view: View = WHOLE) -> Tensor:
     """Colours (F, 3, H, W) of a layer in whole frames, from those of its candidate (F, 3, h, w) where it is
     continued; `view`: a part of them."""
-    beyond = functional.interpolate(continued, piece.colour.shape[2:], mode="bilinear")[view]
+    beyond = _enlarged(continued, piece.colour.shape[2:])[view]
     coverage = piece.coverage[view]
     own = piece.colour[view] / coverage.clamp(min=SOLID)
     return torch.lerp(beyond, own, ((coverage - SOLID) / (1 - SOLID)).clamp(0, 1)).clamp(0, 1)
@@ -156,9 +169,10 @@ def blended(prior: Prior, pieces: Sequence[Piece], shares: Tensor, colours: Tens
     `colours` are the candidates'."""
     doubt = ((1 - prior.confidence) / WHOLE_DOUBT).clamp(max=1)
     change = torch.zeros_like(prior.frames)
+    whole = _enlarged(shares, prior.frames.shape[2:])
     for piece in pieces:
         place = LAYERS.index(piece.name)
-        share = functional.interpolate(shares[:, place : place + 1], prior.frames.shape[2:], mode="bilinear") * doubt
+        share = whole[:, place : place + 1] * doubt
         seen = share.amax((0, 1)) > 1 / 255
         rows, columns = seen.any(1).nonzero(), seen.any(0).nonzero()
         if len(rows) == 0:
@@ -177,7 +191,9 @@ def held_back(shares: Tensor, seen: Candidates) -> Tensor:
         near = functional.interpolate(seen.bones[:, part].amax(1, keepdim=True), shares.shape[2:], mode="bilinear")
         return 1 - ((near - spared[0]) / (spared[1] - spared[0])).clamp(0, 1)
 
-    within = functional.max_pool2d(seen.coverage, 2 * REACH + 1, 1, REACH)
+    side = 2 * REACH + 1
+    within = functional.max_pool2d(seen.coverage, (side, 1), 1, (REACH, 0))  # rows, then columns: the same, sooner
+    within = functional.max_pool2d(within, (1, side), 1, (0, REACH))
     free = functional.avg_pool2d(within, 3, 1, 1, count_include_pad=False)  # no hard end
     free = free * away(HAND_MAPS, HAND_SPARED)
     background = LAYERS.index("background")
