@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avatar.models.layer_chooser import CELL, LayerChooser
+from avatar.models.layer_chooser import CELL, LayerChooser, mean_around
 from avatar.warp.fill import push_pull
 from avatar.warp.prior import THREADS, GeometricPrior, Piece, Prior
 from pose.keypoints import HAND_EDGES, HANDS, Keypoints
@@ -194,7 +194,7 @@ def held_back(shares: Tensor, seen: Candidates) -> Tensor:
     side = 2 * REACH + 1
     within = functional.max_pool2d(seen.coverage, (side, 1), 1, (REACH, 0))  # rows, then columns: the same, sooner
     within = functional.max_pool2d(within, (1, side), 1, (0, REACH))
-    free = functional.avg_pool2d(within, 3, 1, 1, count_include_pad=False)  # no hard end
+    free = mean_around(within, 3)  # no hard end
     free = free * away(HAND_MAPS, HAND_SPARED)
     background = LAYERS.index("background")
     free[:, background : background + 1] *= away(HEAD_MAP, HEAD_SPARED)

@@ -22,6 +22,12 @@ GROUPS = 8
 CELL = 2  # pixels a side that the finest features stand for
 
 
+def mean_around(x: Tensor, side: int) -> Tensor:
+    """(F, C, h, w): means of squares of an odd `side`; at the border, of what lies within."""
+    x = functional.avg_pool2d(x, (side, 1), 1, (side // 2, 0), count_include_pad=False)
+    return functional.avg_pool2d(x, (1, side), 1, (0, side // 2), count_include_pad=False)
+
+
 class _Block(nn.Module):
     """Two 3x3 convolutions before a shortcut; the identity at first where the widths agree."""
 
@@ -50,8 +56,11 @@ class LayerChooser(StrictLoading, ModelMixin, ConfigMixin):
         channels: tuple[int, ...] = (32, 48, 96, 128),  # ours: 2.0 M parameters, 0.2 s a picture on a busy core
         temperature: float = 0.03,  # ours: of the choice, in the units of `forward`
         margin: float = 0.5,  # ours: how much better a layer must be before it is taken
+        smooth: int = 5,  # ours: side in pixels of the means that are compared: without, a crisp choice is ragged
     ) -> None:
         super().__init__()
+        if smooth % 2 != 1:
+            raise ValueError(f"smooth is the odd side of a square, got {smooth}")
         # the prior's colours, the layers', how these differ from it, their coverage and how far they are known; doubt
         self.conv_in = nn.Conv2d(3 + layers * 6 + 1, channels[0], CELL, stride=CELL)
         self.bones_in = nn.Conv2d(bone_maps, channels[0], 1, bias=False)
@@ -91,6 +100,7 @@ class LayerChooser(StrictLoading, ModelMixin, ConfigMixin):
 
     def shares(self, advantage: Tensor) -> Tensor:
         """What of each layer is taken, (F, L, h, w) in [0, 1], from what `forward` gave; the rest is the prior."""
+        advantage = mean_around(advantage, self.config.smooth)
         own = torch.full_like(advantage[:, :1], self.config.margin)
         logits = torch.cat([own, -advantage], 1) / self.config.temperature
         return logits.softmax(1)[:, 1:]

@@ -26,7 +26,7 @@ from avatar.layer_choice import (
     held_back,
     working_size,
 )
-from avatar.models.layer_chooser import LayerChooser
+from avatar.models.layer_chooser import LayerChooser, mean_around
 from avatar.warp.prior import GeometricPrior
 from pose.keypoints import LEFT_HAND, RIGHT_HAND
 
@@ -193,3 +193,16 @@ def test_every_input_reaches_the_network_and_every_weight_learns():
     said.square().sum().backward()
     for tensor in (*inputs, *chooser.parameters()):
         assert tensor.grad is not None and tensor.grad.abs().max() > 0
+
+
+def test_a_pixel_is_outvoted_by_those_around_it():
+    chooser = LayerChooser(**SMALL, temperature=0.02, margin=0.1)
+    said = torch.full((1, 6, 32, 32), 1.0)
+    said[:, 1] = -1.0
+    said[0, 1, 16, 16] = said[0, 1, 0, 0] = 3.0
+    assert chooser.shares(said)[0, 1].min() > 0.99
+    said[0, 1, 10:20, 10:20] = 3.0
+    assert chooser.shares(said)[0, 1, 12:18, 12:18].max() < 0.01
+    assert torch.equal(mean_around(torch.ones(1, 2, 8, 6), 5), torch.ones(1, 2, 8, 6))  # nothing comes in at the border
+    with pytest.raises(ValueError, match="odd side"):
+        LayerChooser(**SMALL, smooth=4)
