@@ -38,7 +38,9 @@ ARMS = ((5, 7), (7, 9), (6, 8), (8, 10))
 ARM_REACH, HAND_REACH, TRUNK_REACH = 0.15, 0.1, 0.2
 MIRRORED_BONES = (2, 3, 0, 1, 5, 4, 6, 7, 8)
 BONE_MAPS = len(MIRRORED_BONES)
-REACH = 6  # pixels of h w by which a layer may be seen beyond its own edge: farther off its colours mean nothing
+# Pixels of h w by which each of LAYERS may be seen beyond its own edge; ours. The trunk's cloth closes gaps beside arms;
+# skin and cloth of arms that go further than a pixel hang below elbows.
+REACH = (0, 12, 1, 1, 1, 1)
 HAND_MAPS, HEAD_MAP = slice(4, 6), slice(8, 9)  # of the maps of bones
 # Nearness from which hands begin to be left alone, and are (0.09 and 0.04 shoulder widths from their bones): no other
 # layer shows fingers. Nearness from which no background is shown in place of hair and neck (0.6 and 0.46 from the line
@@ -191,14 +193,18 @@ def held_back(shares: Tensor, seen: Candidates) -> Tensor:
         near = functional.interpolate(seen.bones[:, part].amax(1, keepdim=True), shares.shape[2:], mode="bilinear")
         return 1 - ((near - spared[0]) / (spared[1] - spared[0])).clamp(0, 1)
 
-    side = 2 * REACH + 1
-    within = functional.max_pool2d(seen.coverage, (side, 1), 1, (REACH, 0))  # rows, then columns: the same, sooner
-    within = functional.max_pool2d(within, (1, side), 1, (0, REACH))
+    within = torch.cat([_grown(seen.coverage[:, n : n + 1], reach) for n, reach in enumerate(REACH)], 1)
     free = mean_around(within, 3)  # no hard end
     free = free * away(HAND_MAPS, HAND_SPARED)
     background = LAYERS.index("background")
     free[:, background : background + 1] *= away(HEAD_MAP, HEAD_SPARED)
     return shares * free
+
+
+def _grown(x: Tensor, reach: int) -> Tensor:
+    """(F, 1, h, w): the largest of what lies within `reach` pixels in rows and columns."""
+    rows = functional.max_pool2d(x, (2 * reach + 1, 1), 1, (reach, 0))  # rows, then columns: the same, sooner
+    return functional.max_pool2d(rows, (1, 2 * reach + 1), 1, (0, reach))
 
 
 class ChosenPrior:
