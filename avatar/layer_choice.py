@@ -40,7 +40,7 @@ MIRRORED_BONES = (2, 3, 0, 1, 5, 4, 6, 7, 8)
 BONE_MAPS = len(MIRRORED_BONES)
 # Pixels of h w by which each of LAYERS may be seen beyond its own edge; ours. The trunk's cloth closes gaps beside
 # arms; skin and cloth of arms that go further than a pixel hang below elbows.
-REACH = (0, 12, 1, 1, 1, 1)
+REACH = (0, 16, 1, 1, 1, 1)
 HAND_MAPS, HEAD_MAP = slice(4, 6), slice(8, 9)  # of the maps of bones
 # Nearness from which hands begin to be left alone, and are (0.09 and 0.04 shoulder widths from their bones): no other
 # layer shows fingers. Nearness from which no background is shown in place of hair and neck (0.6 and 0.46 from the line

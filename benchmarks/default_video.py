@@ -13,7 +13,7 @@ true keypoints and true sound. Everything goes through `AvatarPipeline` as in in
     mouth L1         of that, lower face only; NaN-free mean over frames that have any
     all L1           of whole frames
     sharp            variance of the Laplacian in the face's box over that of the photo
-    HKC              mean confidence of hands in view, by the product's own detector, every sixth frame
+    HKC              mean confidence of hands in view, by the product's own detector, every third frame
 
 OUT gets table.md, scores.json and sheets: prior | model | truth | confidence at full size.
 
@@ -54,7 +54,7 @@ from train.avatar_prior import photo_prior, spread_variants, usable_references
 
 Video = NDArray[np.uint8]
 UNSURE = 0.5  # issue's "low-confidence area"
-DETECT_EVERY = 6
+DETECT_EVERY = 3
 SHEET_FRAMES = 3  # of a clip
 PARTS = ("reference", "regions", "audio", "motion")
 
