@@ -27,6 +27,7 @@ LAYERS = (
     "background", "trunk and head", "left upper arm", "left forearm and hand", "right upper arm",
     "right forearm and hand",
 )  # fmt: skip
+TRUNK, ARM_LAYERS = 1, slice(2, 6)
 MIRRORED = (0, 1, 4, 5, 2, 3)  # LAYERS of the mirrored picture
 AREA = 256  # square root of h w; ours
 MULTIPLE = 16  # of h and w
@@ -41,6 +42,7 @@ BONE_MAPS = len(MIRRORED_BONES)
 # Pixels of h w by which each of LAYERS may be seen beyond its own edge; ours. The trunk's cloth closes gaps beside
 # arms; skin and cloth of arms that go further than a pixel hang below elbows.
 REACH = (0, 16, 1, 1, 1, 1)
+BEFORE_ARMS = 3  # of the trunk where an arm is
 HAND_MAPS, HEAD_MAP = slice(4, 6), slice(8, 9)  # of the maps of bones
 # Nearness from which hands begin to be left alone, and are (0.09 and 0.04 shoulder widths from their bones): no other
 # layer shows fingers. Nearness from which no background is shown in place of hair and neck (0.6 and 0.46 from the line
@@ -194,6 +196,11 @@ def held_back(shares: Tensor, seen: Candidates) -> Tensor:
         return 1 - ((near - spared[0]) / (spared[1] - spared[0])).clamp(0, 1)
 
     within = torch.cat([_grown(seen.coverage[:, n : n + 1], reach) for n, reach in enumerate(REACH)], 1)
+    arms = seen.coverage[:, ARM_LAYERS].amax(
+        1
+    )  # the trunk ends sooner before them: no patch of cloth on skin
+    near = _grown(seen.coverage[:, TRUNK : TRUNK + 1], BEFORE_ARMS)[:, 0]
+    within[:, TRUNK] = torch.maximum(near, within[:, TRUNK] * (1 - arms))
     free = mean_around(within, 3)  # no hard end
     free = free * away(HAND_MAPS, HAND_SPARED)
     background = LAYERS.index("background")

@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from avatar.build import load_pipeline, load_video_model
 from avatar.layer_choice import (
+    ARM_LAYERS,
+    BEFORE_ARMS,
     HAND_MAPS,
     HAND_SPARED,
     HEAD_MAP,
@@ -19,6 +21,7 @@ from avatar.layer_choice import (
     MIRRORED,
     MIRRORED_BONES,
     REACH,
+    TRUNK,
     ChosenPrior,
     bone_maps,
     candidates,
@@ -153,6 +156,17 @@ def test_a_layer_is_not_shown_far_from_itself(moved):
         reach = REACH[layer]
         assert held[0, layer][away > 2 * reach + 2].max() == 0
         assert held[0, layer][(away > 0) & (away <= reach)].mean() > 0
+
+
+def test_the_trunk_ends_sooner_before_arms(moved):
+    prior, keypoints = moved
+    seen = candidates(*prior.render_layers(keypoints), keypoints)
+    held = held_back(torch.ones_like(seen.coverage), replace(seen, bones=torch.zeros_like(seen.bones)))[:, TRUNK]
+    arm = seen.coverage[:, ARM_LAYERS].amax(1) > 0.99
+    away = torch.stack([torch.from_numpy(distance_transform_edt(x.numpy() == 0)) for x in seen.coverage[:, TRUNK]])
+    beyond = arm & (away > 2 * BEFORE_ARMS + 2)
+    assert beyond.sum() > 100 and held[beyond].max() < 0.1
+    assert held[~arm & (away > 2 * BEFORE_ARMS + 2) & (away < REACH[TRUNK] - 2)].mean() > 0.5
 
 
 def test_a_frame_does_not_depend_on_those_beside_it(moved):
