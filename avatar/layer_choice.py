@@ -196,9 +196,7 @@ def held_back(shares: Tensor, seen: Candidates) -> Tensor:
         return 1 - ((near - spared[0]) / (spared[1] - spared[0])).clamp(0, 1)
 
     within = torch.cat([_grown(seen.coverage[:, n : n + 1], reach) for n, reach in enumerate(REACH)], 1)
-    arms = seen.coverage[:, ARM_LAYERS].amax(
-        1
-    )  # the trunk ends sooner before them: no patch of cloth on skin
+    arms = seen.coverage[:, ARM_LAYERS].amax(1)  # the trunk ends sooner before them: no patch of cloth on skin
     near = _grown(seen.coverage[:, TRUNK : TRUNK + 1], BEFORE_ARMS)[:, 0]
     within[:, TRUNK] = torch.maximum(near, within[:, TRUNK] * (1 - arms))
     free = mean_around(within, 3)  # no hard end
